@@ -1,0 +1,166 @@
+use docfleet_outbox::{
+    Error, Event, EventMeta, Input,
+    apache_avro::Schema,
+    codec, define_event, record_name,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where bytes lie in the blob store of the event's region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRef {
+    pub key: String,
+    pub size_bytes: i64,
+}
+
+/// A document was accepted and its bytes are stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "DocumentUploadedData")]
+pub struct DocumentUploaded {
+    pub document_id: Uuid,
+    /// As the client gave it: personal data, never a path.
+    pub file_name: String,
+    pub declared_mime: Option<String>,
+    pub blob: BlobRef,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScanVerdict {
+    Clean,
+    Infected,
+    Unscannable,
+}
+
+/// The antivirus engine gave its verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "DocumentVirusScannedData")]
+pub struct DocumentVirusScanned {
+    pub document_id: Uuid,
+    pub verdict: ScanVerdict,
+    pub signature: Option<String>,
+    pub reason: Option<String>,
+    pub engine: String,
+    pub database: String,
+    pub file_name: String,
+    pub declared_mime: Option<String>,
+    pub blob: BlobRef,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DedupOutcome {
+    Unique,
+    Duplicate,
+    /// The bytes are not what the name or the declared type says, or of a type that is not accepted.
+    Refused,
+}
+
+/// The content was identified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "DocumentDeduplicatedData")]
+pub struct DocumentDeduplicated {
+    pub document_id: Uuid,
+    pub outcome: DedupOutcome,
+    pub duplicate_of: Option<Uuid>,
+    pub reason: Option<String>,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Read from the bytes.
+    pub mime: String,
+    pub file_name: String,
+    pub blob: BlobRef,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextOutcome {
+    Extracted,
+    Unreadable,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextSource {
+    TextLayer,
+    Ocr,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PageText {
+    /// From 1.
+    pub number: i32,
+    pub source: TextSource,
+    /// Mean word confidence, 0 to 100; none for a text layer.
+    pub confidence: Option<f64>,
+    pub words: i32,
+}
+
+/// The document was read, or a reason says why it could not be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "DocumentTextExtractedData")]
+pub struct DocumentTextExtracted {
+    pub document_id: Uuid,
+    pub outcome: TextOutcome,
+    pub reason: Option<String>,
+    pub pages: Vec<PageText>,
+    /// Tesseract's language codes, such as `deu+eng`.
+    pub language: Option<String>,
+    pub confidence: Option<f64>,
+    /// UTF-8; pages are separated by a form feed.
+    pub text: Option<BlobRef>,
+    /// The first words, at most 120 characters: personal data like the text.
+    pub excerpt: Option<String>,
+    pub engine: Option<String>,
+}
+
+define_event!(DocumentUploaded, topic: "documents.uploaded.v1", aggregate: "document", id: document_id,
+              schema: "../../../schemas/documents.uploaded.v1.avsc");
+define_event!(DocumentVirusScanned, topic: "documents.virus-scanned.v1", aggregate: "document", id: document_id,
+              schema: "../../../schemas/documents.virus-scanned.v1.avsc");
+define_event!(DocumentDeduplicated, topic: "documents.deduplicated.v1", aggregate: "document", id: document_id,
+              schema: "../../../schemas/documents.deduplicated.v1.avsc");
+define_event!(DocumentTextExtracted, topic: "documents.text-extracted.v1", aggregate: "document", id: document_id,
+              schema: "../../../schemas/documents.text-extracted.v1.avsc");
+
+/// Any fact about a document, for consumers that read all four topics.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DocumentEvent {
+    Uploaded(DocumentUploaded),
+    VirusScanned(DocumentVirusScanned),
+    Deduplicated(DocumentDeduplicated),
+    TextExtracted(DocumentTextExtracted),
+}
+
+impl DocumentEvent {
+    pub fn document_id(&self) -> Uuid {
+        match self {
+            Self::Uploaded(event) => event.document_id,
+            Self::VirusScanned(event) => event.document_id,
+            Self::Deduplicated(event) => event.document_id,
+            Self::TextExtracted(event) => event.document_id,
+        }
+    }
+}
+
+impl Input for DocumentEvent {
+    fn topics() -> Vec<&'static str> {
+        vec![DocumentUploaded::TOPIC, DocumentVirusScanned::TOPIC, DocumentDeduplicated::TOPIC, DocumentTextExtracted::TOPIC]
+    }
+
+    fn decode(writer: &Schema, datum: &[u8]) -> Result<(EventMeta, Self), Error> {
+        fn read<E: Event>(writer: &Schema, datum: &[u8], wrap: fn(E) -> DocumentEvent) -> Result<(EventMeta, DocumentEvent), Error> {
+            codec::decode(writer, datum).map(|(meta, event)| (meta, wrap(event)))
+        }
+        match record_name(writer) {
+            Some(DocumentUploaded::NAME) => read(writer, datum, Self::Uploaded),
+            Some(DocumentVirusScanned::NAME) => read(writer, datum, Self::VirusScanned),
+            Some(DocumentDeduplicated::NAME) => read(writer, datum, Self::Deduplicated),
+            Some(DocumentTextExtracted::NAME) => read(writer, datum, Self::TextExtracted),
+            other => Err(Error::UnexpectedEvent(other.unwrap_or("not a record").to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

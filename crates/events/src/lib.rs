@@ -1,0 +1,9 @@
+//! The facts of the document flow. Each type is the `data` record of a schema in `schemas/`, checked by a test.
+
+mod document;
+
+pub use document::{
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
+    DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
+};
+pub use docfleet_outbox::{Event, EventMeta};
