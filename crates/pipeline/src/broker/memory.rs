@@ -1,0 +1,56 @@
+//! A broker in memory for tests of the loop: one topic's partitions, one member, and the test in the place of the group.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{BrokerCommand, BrokerEvent, CommandSender, Connection, EVENTS_CAPACITY, Offsets};
+use crate::message::{Record, TopicPartition};
+
+/// The test's end of the seam.
+pub struct MemoryBroker {
+    events: mpsc::Sender<BrokerEvent>,
+    pub commands: mpsc::UnboundedReceiver<BrokerCommand>,
+    closed: Option<oneshot::Sender<()>>,
+}
+
+impl MemoryBroker {
+    pub fn connect() -> (Self, Connection) {
+        let (events, receiver) = mpsc::channel(EVENTS_CAPACITY);
+        let (sender, commands) = CommandSender::new();
+        let (ended, closed) = oneshot::channel();
+        (
+            Self { events, commands, closed: Some(ended) },
+            Connection { events: receiver, commands: sender, closed },
+        )
+    }
+
+    pub async fn send(&self, event: BrokerEvent) {
+        self.events.send(event).await.ok();
+    }
+
+    pub async fn deliver(&self, record: Record) {
+        self.send(BrokerEvent::Record(record)).await;
+    }
+
+    /// Revokes as a rebalance does; returns what the driver wants committed, or none when it gave no answer.
+    pub async fn revoke(&self, partitions: Vec<TopicPartition>) -> Option<Offsets> {
+        let (settled, answer) = oneshot::channel();
+        self.send(BrokerEvent::Revoked { partitions, settled }).await;
+        answer.await.ok()
+    }
+
+    /// The next commit, passing over pauses and resumes. After a `Close` the broker ends.
+    pub async fn next_commit(&mut self) -> Option<Offsets> {
+        loop {
+            match self.commands.recv().await? {
+                BrokerCommand::Commit(offsets) => return Some(offsets),
+                BrokerCommand::Close(offsets) => {
+                    if let Some(closed) = self.closed.take() {
+                        closed.send(()).ok();
+                    }
+                    return Some(offsets);
+                }
+                BrokerCommand::Pause(_) | BrokerCommand::Resume(_) => {}
+            }
+        }
+    }
+}

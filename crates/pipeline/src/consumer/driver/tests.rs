@@ -1,0 +1,304 @@
+//! The loop against the broker in memory; the settlement is played by the test, so no server is needed.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+
+use docfleet_outbox::{EventMeta, Input, Registry, RegistryConfig, apache_avro::Schema};
+use sqlx::PgPool;
+use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
+
+use super::*;
+use crate::{
+    Message, Outcome, Policy, Recorded, Settlement, WorkContext, Worked, broker::memory::MemoryBroker, header, process::Finished,
+};
+
+struct Nothing;
+
+impl Input for Nothing {
+    fn topics() -> Vec<&'static str> {
+        vec!["t"]
+    }
+
+    fn decode(_: &Schema, _: &[u8]) -> Result<(EventMeta, Self), docfleet_outbox::Error> {
+        Err(docfleet_outbox::Error::NotFramed)
+    }
+}
+
+/// Never works: the records of these tests are not framed, so each arrives at the settlement as a failure.
+struct Idle;
+
+impl Handler for Idle {
+    type In = Nothing;
+    type Finding = ();
+    const POLICY: Policy = Policy::UNORDERED;
+
+    async fn work(&self, _: &Message<Nothing>, _: &WorkContext) -> Outcome<()> {
+        Ok(())
+    }
+
+    async fn record(&self, _: &[Worked<Nothing, ()>], _: &mut Settlement<'_>) -> Recorded {
+        Ok(())
+    }
+}
+
+struct Bench {
+    broker: MemoryBroker,
+    finished: mpsc::Receiver<Finished<Idle>>,
+    shutdown: CancellationToken,
+    driver: JoinHandle<Result<(), String>>,
+    /// Messages that the test has received and not settled.
+    out: BTreeMap<(i32, i64), Finished<Idle>>,
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Long enough for the loop to do what it must not do.
+const A_WHILE: Duration = Duration::from_millis(150);
+
+impl Bench {
+    fn start(config: ConsumerConfig) -> Self {
+        let (broker, connection) = MemoryBroker::connect();
+        let (settle, finished) = mpsc::channel(1_024);
+        let shutdown = CancellationToken::new();
+        let progress = Progress::default();
+        let processor = Processor {
+            handler: Arc::new(Idle),
+            consumer: "idle",
+            registry: Registry::new(&RegistryConfig::default()).unwrap(),
+            pool: PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap(),
+            slots: Semaphore::new(8),
+            retry: crate::RetryConfig::default(),
+            record_bytes_max: 1_000,
+            shutdown: shutdown.clone(),
+            progress: progress.clone(),
+            settle,
+        };
+        let driver = Driver::new(Arc::new(processor), connection, config, shutdown.clone(), progress);
+        Self { broker, finished, shutdown, driver: tokio::spawn(driver.run()), out: BTreeMap::new() }
+    }
+
+    fn quick() -> Self {
+        Self::start(ConsumerConfig { commit_interval: Duration::from_millis(10), ..ConsumerConfig::default() })
+    }
+
+    async fn assign(&self, partitions: &[i32]) {
+        self.broker.send(BrokerEvent::Assigned(partitions.iter().map(|p| source(*p)).collect())).await;
+    }
+
+    async fn deliver(&self, partition: i32, offset: i64, key: &str) {
+        self.broker.deliver(record(partition, offset, key, &[])).await;
+    }
+
+    /// Waits until the message has arrived at the settlement.
+    async fn arrived(&mut self, partition: i32, offset: i64) {
+        while !self.out.contains_key(&(partition, offset)) {
+            let next = timeout(PATIENCE, self.finished.recv()).await;
+            self.take(next.unwrap_or_else(|_| panic!("{partition}/{offset} does not arrive")).unwrap());
+        }
+    }
+
+    fn take(&mut self, finished: Finished<Idle>) {
+        self.out.insert((finished.record.source.partition, finished.record.offset), finished);
+    }
+
+    async fn nothing_arrives(&mut self) {
+        if let Ok(Some(finished)) = timeout(A_WHILE, self.finished.recv()).await {
+            panic!("{} {} arrives", finished.record.source, finished.record.offset);
+        }
+    }
+
+    fn settle(&mut self, partition: i32, offset: i64) {
+        self.out.remove(&(partition, offset)).unwrap().in_flight.settled();
+    }
+
+    /// Commits come until one says this.
+    async fn committed(&mut self, partition: i32, offset: i64) {
+        let found = timeout(PATIENCE, async {
+            while let Some(offsets) = self.broker.next_commit().await {
+                if offsets.contains(&(source(partition), offset)) {
+                    return;
+                }
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("{partition} is never committed at {offset}"));
+    }
+
+    async fn no_commit(&mut self) {
+        if let Ok(offsets) = timeout(A_WHILE, self.broker.next_commit()).await {
+            panic!("a commit of {offsets:?}");
+        }
+    }
+}
+
+fn source(partition: i32) -> TopicPartition {
+    TopicPartition { topic: "t".into(), partition }
+}
+
+fn record(partition: i32, offset: i64, key: &str, headers: &[(&str, String)]) -> Record {
+    Record {
+        source: source(partition),
+        offset,
+        timestamp_ms: 0,
+        key: Some(key.as_bytes().to_vec()),
+        payload: Some(b"not framed".to_vec()),
+        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+    }
+}
+
+#[tokio::test]
+async fn commits_land_at_the_contiguous_frontier_only() {
+    let mut bench = Bench::quick();
+    bench.assign(&[0]).await;
+    for offset in 0..3 {
+        bench.deliver(0, offset, &format!("k{offset}")).await;
+        bench.arrived(0, offset).await;
+    }
+    // The frontier before anything is settled: what is known to be done by those before us.
+    bench.committed(0, 0).await;
+    bench.settle(0, 1);
+    bench.settle(0, 2);
+    bench.no_commit().await;
+    bench.settle(0, 0);
+    bench.committed(0, 3).await;
+}
+
+#[tokio::test]
+async fn one_key_goes_one_by_one_and_other_keys_pass_it() {
+    let mut bench = Bench::quick();
+    bench.assign(&[0, 1]).await;
+    bench.deliver(0, 0, "a").await;
+    bench.deliver(0, 1, "a").await;
+    bench.deliver(1, 0, "a").await;
+    bench.deliver(0, 2, "b").await;
+    bench.arrived(0, 0).await;
+    bench.arrived(0, 2).await;
+    bench.nothing_arrives().await;
+    bench.settle(0, 0);
+    bench.arrived(0, 1).await;
+    bench.nothing_arrives().await;
+    bench.settle(0, 1);
+    bench.arrived(1, 0).await;
+}
+
+#[tokio::test]
+async fn a_revocation_waits_for_what_is_out_and_drops_what_is_queued() {
+    let mut bench = Bench::quick();
+    bench.assign(&[0, 1]).await;
+    bench.deliver(0, 0, "a").await;
+    bench.deliver(0, 1, "a").await;
+    bench.deliver(1, 0, "b").await;
+    bench.arrived(0, 0).await;
+    bench.arrived(1, 0).await;
+    let settled = {
+        let revoking = bench.broker.revoke(vec![source(0)]);
+        tokio::pin!(revoking);
+        assert!(timeout(A_WHILE, &mut revoking).await.is_err(), "it waits");
+        bench.out.remove(&(0, 0)).unwrap().in_flight.settled();
+        timeout(PATIENCE, revoking).await.unwrap()
+    };
+    assert_eq!(settled, Some(vec![(source(0), 1)]), "the queued one will be delivered to the next owner");
+    bench.nothing_arrives().await;
+    bench.settle(1, 0);
+    bench.committed(1, 1).await;
+}
+
+#[tokio::test]
+async fn results_of_an_old_assignment_can_not_commit_in_a_new_one() {
+    let mut bench = Bench::quick();
+    bench.assign(&[0]).await;
+    bench.deliver(0, 5, "a").await;
+    bench.arrived(0, 5).await;
+    let old = bench.out.remove(&(0, 5)).unwrap();
+    bench.broker.send(BrokerEvent::Lost(vec![source(0)])).await;
+    bench.assign(&[0]).await;
+    bench.deliver(0, 4, "b").await;
+    bench.deliver(0, 5, "b").await;
+    bench.arrived(0, 4).await;
+    bench.committed(0, 4).await;
+    bench.settle(0, 4);
+    bench.committed(0, 5).await;
+    old.in_flight.settled();
+    bench.no_commit().await;
+    bench.arrived(0, 5).await;
+    bench.settle(0, 5);
+    bench.committed(0, 6).await;
+}
+
+#[tokio::test]
+async fn a_full_budget_pauses_and_a_freed_one_resumes() {
+    let mut bench = Bench::start(ConsumerConfig { in_flight_messages_max: 4, ..ConsumerConfig::default() });
+    bench.assign(&[0]).await;
+    for offset in 0..4 {
+        bench.deliver(0, offset, &format!("k{offset}")).await;
+    }
+    let paused = timeout(PATIENCE, bench.broker.commands.recv()).await.unwrap();
+    assert!(matches!(paused, Some(BrokerCommand::Pause(p)) if p == vec![source(0)]));
+    bench.arrived(0, 0).await;
+    bench.settle(0, 0);
+    let resumed = timeout(PATIENCE, async {
+        loop {
+            if let Some(BrokerCommand::Resume(partitions)) = bench.broker.commands.recv().await {
+                return partitions;
+            }
+        }
+    });
+    assert_eq!(resumed.await.unwrap(), vec![source(0)]);
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_due_waits_with_its_partition_and_no_other() {
+    let mut bench = Bench::quick();
+    bench.assign(&[0, 1]).await;
+    let due = (clock::now_ms() + 400).to_string();
+    bench.broker.deliver(record(0, 0, "a", &[(header::NOT_BEFORE, due)])).await;
+    bench.deliver(0, 1, "b").await;
+    bench.deliver(1, 0, "c").await;
+    bench.arrived(1, 0).await;
+    bench.nothing_arrives().await;
+    bench.arrived(0, 0).await;
+    bench.arrived(0, 1).await;
+}
+
+#[tokio::test]
+async fn a_message_that_vanishes_ends_the_process_instead_of_being_lost() {
+    let mut bench = Bench::quick();
+    bench.assign(&[0]).await;
+    bench.deliver(0, 0, "a").await;
+    bench.arrived(0, 0).await;
+    bench.out.clear();
+    let ended = timeout(PATIENCE, bench.driver).await.unwrap().unwrap();
+    assert!(ended.unwrap_err().contains("was dropped"));
+}
+
+#[tokio::test]
+async fn an_orderly_end_drains_what_is_out_and_commits_it() {
+    let mut bench = Bench::start(ConsumerConfig::default());
+    bench.assign(&[0]).await;
+    bench.deliver(0, 0, "a").await;
+    bench.deliver(0, 1, "a").await;
+    bench.arrived(0, 0).await;
+    bench.shutdown.cancel();
+    tokio::time::sleep(A_WHILE).await;
+    assert!(!bench.driver.is_finished(), "it waits");
+    bench.settle(0, 0);
+    bench.committed(0, 1).await;
+    assert_eq!(timeout(PATIENCE, bench.driver).await.unwrap().unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_drain_has_a_deadline() {
+    let mut bench =
+        Bench::start(ConsumerConfig { shutdown_drain: Duration::from_millis(200), ..ConsumerConfig::default() });
+    bench.assign(&[0]).await;
+    bench.deliver(0, 0, "a").await;
+    bench.arrived(0, 0).await;
+    bench.shutdown.cancel();
+    bench.committed(0, 0).await;
+    assert_eq!(timeout(PATIENCE, bench.driver).await.unwrap().unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_fatal_error_of_the_client_ends_the_process() {
+    let bench = Bench::quick();
+    bench.broker.send(BrokerEvent::Fatal("fenced".into())).await;
+    assert_eq!(timeout(PATIENCE, bench.driver).await.unwrap().unwrap(), Err("fenced".to_owned()));
+}

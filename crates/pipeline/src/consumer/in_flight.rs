@@ -1,0 +1,72 @@
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{Failure, message::TopicPartition};
+
+/// A place in the order: messages of one lane are worked on and settled one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    /// By a hash of the key. A collision costs a little parallelism, never order.
+    Key(u64),
+    /// Without a key there is no order to keep.
+    Alone(u64),
+}
+
+/// What the driver must know to account for a message when it is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticket {
+    pub source: TopicPartition,
+    pub offset: i64,
+    pub timestamp_ms: i64,
+    /// The assignment it was delivered in; a result of an older one changes nothing.
+    pub epoch: u64,
+    pub bytes: usize,
+    pub lane: Lane,
+}
+
+/// How a message came back.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Settled(Ticket),
+    /// Given up without an outcome, as the process ends: it will be delivered again.
+    Abandoned(Ticket),
+    Fatal(String),
+}
+
+/// A message that is out. It must come back through one of the three methods; a drop is a bug that ends the process
+/// rather than losing a message.
+pub(crate) struct InFlight {
+    ticket: Option<Ticket>,
+    pub delivered_at: Instant,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+impl InFlight {
+    pub fn new(ticket: Ticket, done: mpsc::UnboundedSender<Done>) -> Self {
+        Self { ticket: Some(ticket), delivered_at: Instant::now(), done }
+    }
+
+    pub fn settled(mut self) {
+        self.report(Done::Settled);
+    }
+
+    pub fn abandon(mut self) {
+        self.report(Done::Abandoned);
+    }
+
+    pub fn fatal(mut self, failure: Failure) {
+        self.report(|_| Done::Fatal(failure.to_string()));
+    }
+
+    fn report(&mut self, how: impl FnOnce(Ticket) -> Done) {
+        if let Some(ticket) = self.ticket.take() {
+            // The driver is gone only when the process ends.
+            self.done.send(how(ticket)).ok();
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.report(|ticket| Done::Fatal(format!("the message at {} offset {} was dropped", ticket.source, ticket.offset)));
+    }
+}

@@ -1,0 +1,33 @@
+//! The runtime of a worker: it knows Kafka, Avro and the settlement in PostgreSQL, and no business event.
+//!
+//! In the order of the flow:
+//! [`broker`] (records in, commands out) → `consumer` (ledger, budget, lanes, the driver's loop) → `process` (decode,
+//! work, retry in the lane) → `settle` (the one decision, the one transaction) → back to the driver, which commits the
+//! contiguous frontier. Beside it: [`relay`], which carries the outbox to Kafka, and [`run`], which wires it all.
+
+pub mod broker;
+mod clock;
+mod config;
+pub mod consumer;
+mod failure;
+mod fate;
+mod handler;
+pub mod header;
+mod message;
+pub mod metric;
+mod policy;
+mod process;
+pub mod relay;
+mod run;
+mod settle;
+mod setup;
+
+pub use config::{ConsumerConfig, KafkaConfig, PostgresConfig, RetryConfig};
+pub use docfleet_outbox::{Draft, Event, EventMeta, Input};
+pub use failure::{Class, Classify, Failure, Outcome, Recorded, of_database};
+pub use handler::{Handler, WorkContext, Worked};
+pub use message::{Message, Record};
+pub use policy::{Policy, Tier};
+pub use run::{consume, run, run_relay};
+pub use settle::Settlement;
+pub use setup::Setup;

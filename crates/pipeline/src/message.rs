@@ -1,0 +1,111 @@
+use std::{fmt::Display, sync::Arc};
+
+use docfleet_outbox::EventMeta;
+use time::{Date, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::header;
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    pub topic: Arc<str>,
+    pub partition: i32,
+}
+
+impl Display for TopicPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
+    }
+}
+
+/// A record as the broker gave it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub source: TopicPartition,
+    pub offset: i64,
+    /// Unix milliseconds.
+    pub timestamp_ms: i64,
+    pub key: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Record {
+    pub fn size_bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.payload.as_ref().map_or(0, Vec::len) + self.key.as_ref().map_or(0, Vec::len) + headers
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.header(name)?.parse().ok()
+    }
+
+    pub fn attempt(&self) -> i32 {
+        self.number(header::ATTEMPT).unwrap_or(0)
+    }
+
+    /// Unix milliseconds.
+    pub fn not_before_ms(&self) -> Option<i64> {
+        self.number(header::NOT_BEFORE)
+    }
+
+    /// Where the message was first read: its identity when it can not be decoded.
+    pub fn origin(&self) -> (String, i32, i64) {
+        let origin = self.header(header::ORIGINAL_TOPIC).and_then(|topic| {
+            Some((topic.to_owned(), self.number(header::ORIGINAL_PARTITION)?, self.number(header::ORIGINAL_OFFSET)?))
+        });
+        origin.unwrap_or_else(|| (self.source.topic.to_string(), self.source.partition, self.offset))
+    }
+}
+
+/// Who a message is, for the inbox: of a decoded one its event id, of any other its place of origin.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub event_id: Uuid,
+    pub event_day: Date,
+    pub event_type: String,
+    pub tenant: String,
+    pub region: String,
+}
+
+impl Identity {
+    pub fn of_event(meta: &EventMeta, record: &Record) -> Self {
+        Self {
+            event_id: meta.event_id,
+            event_day: meta.occurred_at.date(),
+            event_type: record.header("event_type").unwrap_or("unknown").to_owned(),
+            tenant: meta.tenant.clone(),
+            region: meta.region.clone(),
+        }
+    }
+
+    /// The payload is not readable, so nothing in it can be trusted to say who it is or when it happened. The day is a
+    /// constant: it must be the same when the message is replayed from another topic, at another time.
+    pub fn of_place(record: &Record) -> Self {
+        let (topic, partition, offset) = record.origin();
+        let event_id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("kafka:{topic}/{partition}/{offset}").as_bytes());
+        Self {
+            event_id,
+            event_day: OffsetDateTime::UNIX_EPOCH.date(),
+            event_type: "unknown".to_owned(),
+            tenant: record.header("tenant").unwrap_or("unknown").to_owned(),
+            region: record.header("region").unwrap_or("unknown").to_owned(),
+        }
+    }
+}
+
+/// A decoded message.
+#[derive(Debug, Clone)]
+pub struct Message<I> {
+    pub meta: EventMeta,
+    pub event: I,
+    /// 0 for the original, then counted over the retry topics.
+    pub attempt: i32,
+    /// W3C Trace Context of the span that works on it; what the handler emits continues it.
+    pub traceparent: Option<String>,
+}

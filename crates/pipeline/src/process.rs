@@ -1,0 +1,241 @@
+//! One message on its way from the broker to the settlement: decode, work, try again in its lane.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use docfleet_outbox::{Error, EventMeta, Input, Registry, codec};
+use docfleet_telemetry::trace;
+use futures::FutureExt;
+use sqlx::PgPool;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    Class, Failure, Handler, Message, Outcome, Record, RetryConfig, WorkContext, Worked,
+    consumer::{InFlight, Progress},
+    failure,
+    fate::Fate,
+    message::Identity,
+    metric,
+};
+
+/// A message whose outcome is to be settled.
+pub(crate) struct Finished<H: Handler> {
+    pub in_flight: InFlight,
+    pub record: Record,
+    pub identity: Identity,
+    /// A failure comes with [`Fate::Retry`] or [`Fate::DeadLetter`].
+    pub result: Result<Worked<H::In, H::Finding>, (Failure, Fate)>,
+}
+
+pub(crate) struct Processor<H: Handler> {
+    pub handler: Arc<H>,
+    pub consumer: &'static str,
+    pub registry: Registry,
+    pub pool: PgPool,
+    /// Held during a try, not during the waits between tries: what waits must not stop the others.
+    pub slots: Semaphore,
+    pub retry: RetryConfig,
+    pub record_bytes_max: usize,
+    pub shutdown: CancellationToken,
+    /// Told while a message waits for something that is away, so that the watchdog does not take it for a stall.
+    pub progress: Progress,
+    pub settle: mpsc::Sender<Finished<H>>,
+}
+
+impl<H: Handler> Processor<H> {
+    pub async fn process(self: Arc<Self>, in_flight: InFlight, record: Record) {
+        let decoded = match self.until_available(|| self.decode(&record)).await {
+            Ok(decoded) => decoded,
+            Err(failure) => {
+                let identity = Identity::of_place(&record);
+                return self.conclude(in_flight, record, identity, Err(failure)).await;
+            }
+        };
+        let identity = Identity::of_event(&decoded.0, &record);
+        let span = tracing::info_span!(
+            "work", consumer = self.consumer, event_id = %identity.event_id, event_type = %identity.event_type,
+            topic = %record.source.topic, partition = record.source.partition, offset = record.offset,
+            attempt = record.attempt(), trace_id = tracing::field::Empty
+        );
+        trace::adopt(&span, decoded.0.traceparent.as_deref());
+        let message = Message {
+            meta: decoded.0,
+            event: decoded.1,
+            attempt: record.attempt(),
+            traceparent: trace::traceparent_of(&span),
+        };
+        let outcome = self.work_in_lane(message, &identity).instrument(span).await;
+        self.conclude(in_flight, record, identity, outcome).await;
+    }
+
+    async fn decode(&self, record: &Record) -> Outcome<(EventMeta, H::In)> {
+        if record.size_bytes() > self.record_bytes_max {
+            let detail = format!("{} bytes, the limit is {}", record.size_bytes(), self.record_bytes_max);
+            return Err(Failure::poison("oversized", detail));
+        }
+        let payload = record.payload.as_deref().unwrap_or_default();
+        if payload.is_empty() {
+            return Err(Failure::poison("empty-payload", "the record has no value"));
+        }
+        let framed = codec::unframe(payload).map_err(|e| Failure::poison("not-framed", e))?;
+        let schema = self.registry.schema(framed.0).await.map_err(|error| match error {
+            // May be a registry that lags behind or was restored: waiting loses nothing, a dead letter would.
+            Error::UnknownSchema(_) => Failure::unavailable("unknown-schema", error),
+            Error::Avro(_) => Failure::poison("unreadable-schema", format!("schema {}", framed.0)),
+            other => Failure::unavailable("registry-unavailable", other),
+        })?;
+        H::In::decode(&schema, framed.1).map_err(|error| match error {
+            Error::UnexpectedEvent(_) => Failure::poison("unexpected-event", error),
+            // Without the error's text: it may quote the payload.
+            _ => Failure::poison("undecodable", format!("the datum does not follow schema {}", framed.0)),
+        })
+    }
+
+    /// Tries until something final is known.
+    async fn work_in_lane(&self, message: Message<H::In>, identity: &Identity) -> Outcome<Option<Worked<H::In, H::Finding>>> {
+        if H::POLICY.ask_inbox_first && self.until_available(|| self.is_settled(identity, message.attempt)).await? {
+            return Ok(None);
+        }
+        let mut tries = 0;
+        loop {
+            let failure = match self.until_available(|| self.one_try(&message)).await {
+                Ok(finding) => return Ok(Some(Worked { message, finding })),
+                Err(failure) => failure,
+            };
+            tries += 1;
+            if failure.class != Class::Transient || tries >= H::POLICY.tries_in_lane {
+                return Err(failure);
+            }
+            self.count_failed_try(&failure);
+            tracing::warn!(reason = failure.reason, detail = %failure.detail, tries, "a try failed, trying again");
+            self.pause(tries - 1).await?;
+        }
+    }
+
+    async fn one_try(&self, message: &Message<H::In>) -> Outcome<H::Finding> {
+        let _slot = self.slots.acquire().await.map_err(|e| Failure::fatal("shutting-down", e))?;
+        let started = Instant::now();
+        let deadline = started + H::POLICY.work_deadline;
+        let context = WorkContext { deadline, shutdown: self.shutdown.clone() };
+        // A panic is a failed try of this message, not the end of the others.
+        let work = AssertUnwindSafe(self.handler.work(message, &context)).catch_unwind();
+        let outcome = match tokio::time::timeout_at(deadline, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Failure::transient("panicked", "the handler panicked; see the process's standard error")),
+            Err(_) => Err(Failure::transient("deadline-exceeded", format!("no answer in {:?}", H::POLICY.work_deadline))),
+        };
+        metrics::histogram!(metric::WORK_SECONDS, "consumer" => self.consumer).record(started.elapsed());
+        outcome
+    }
+
+    async fn is_settled(&self, identity: &Identity, attempt: i32) -> Outcome<bool> {
+        sqlx::query_scalar(
+            r"SELECT EXISTS (SELECT FROM pipeline.inbox
+               WHERE consumer = $1 AND event_id = $2 AND event_day = $3 AND NOT (outcome = 'retrying' AND attempt = $4))",
+        )
+        .bind(self.consumer)
+        .bind(identity.event_id)
+        .bind(identity.event_day)
+        .bind(attempt)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|e| failure::of_database(&e))
+    }
+
+    /// Repeats while something that everybody needs is away. The message is not to blame: no attempt is counted, and
+    /// only the end of the process ends the waiting.
+    async fn until_available<T, F: Future<Output = Outcome<T>>>(&self, mut step: impl FnMut() -> F) -> Outcome<T> {
+        let mut waits = 0;
+        let mut held = None;
+        loop {
+            let failure = match step().await {
+                Err(failure) if failure.class == Class::Unavailable => failure,
+                other => return other,
+            };
+            held.get_or_insert_with(|| self.progress.hold());
+            self.count_failed_try(&failure);
+            tracing::warn!(consumer = self.consumer, reason = failure.reason, detail = %failure.detail, waits, "waiting");
+            self.pause(waits).await?;
+            waits += 1;
+        }
+    }
+
+    /// # Errors
+    /// [`Class::Unavailable`] when the process is to end: the message is abandoned and will be delivered again.
+    async fn pause(&self, nth: u32) -> Outcome<()> {
+        tokio::select! {
+            () = tokio::time::sleep(self.retry.wait(nth, rand::random())) => Ok(()),
+            () = self.shutdown.cancelled() => Err(Failure::unavailable("shutting-down", "abandoned")),
+        }
+    }
+
+    fn count_failed_try(&self, failure: &Failure) {
+        let labels = [("consumer", self.consumer), ("class", failure.class.as_str()), ("reason", failure.reason)];
+        metrics::counter!(metric::FAILED_TRIES_TOTAL, &labels).increment(1);
+    }
+
+    async fn conclude(
+        &self,
+        in_flight: InFlight,
+        record: Record,
+        identity: Identity,
+        outcome: Outcome<Option<Worked<H::In, H::Finding>>>,
+    ) {
+        let result = match outcome {
+            Ok(Some(worked)) => Ok(worked),
+            Ok(None) => {
+                let labels = [("consumer", self.consumer), ("outcome", "duplicate"), ("reason", "")];
+                metrics::counter!(metric::OUTCOMES_TOTAL, &labels).increment(1);
+                return in_flight.settled();
+            }
+            Err(failure) => match H::POLICY.fate(failure.class, record.attempt()) {
+                Fate::Abandon => return in_flight.abandon(),
+                Fate::Exit => return in_flight.fatal(failure),
+                fate @ (Fate::Retry(_) | Fate::DeadLetter) => Err((failure, fate)),
+            },
+        };
+        // The settlers end after the last processor, so a closed channel means that the process is ending in disorder.
+        if let Err(mpsc::error::SendError(finished)) = self.settle.send(Finished { in_flight, record, identity, result }).await {
+            finished.in_flight.abandon();
+        }
+    }
+}
+
+impl RetryConfig {
+    /// The wait after the `nth` failure (from 0): exponential with full jitter, `random` in 0..1.
+    ///
+    /// Full jitter spreads best (AWS Architecture Blog, "Exponential Backoff And Jitter"); a tenth is kept as a floor so
+    /// that a dependency that is down is not hammered.
+    pub fn wait(&self, nth: u32, random: f64) -> Duration {
+        let ceiling = self.backoff.saturating_mul(2_u32.saturating_pow(nth.min(20))).min(self.backoff_max);
+        ceiling.mul_f64(0.1 + 0.9 * random.clamp(0.0, 1.0))
+    }
+
+    /// When a message that failed at `now_ms` may be tried again.
+    pub(crate) fn not_before_ms(&self, tier: crate::Tier, now_ms: i64) -> i64 {
+        let delay = tier.delay.mul_f64(self.tier_delay_factor.max(0.0));
+        now_ms.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_maximum_and_never_vanish() {
+        let retry = RetryConfig {
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(2),
+            tier_delay_factor: 1.0,
+        };
+        let ceilings: Vec<u128> = (0..7).map(|n| retry.wait(n, 1.0).as_millis()).collect();
+        assert_eq!(ceilings, [100, 200, 400, 800, 1_600, 2_000, 2_000]);
+        assert_eq!(retry.wait(3, 0.0), Duration::from_millis(80));
+        assert_eq!(retry.wait(u32::MAX, 1.0), Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,217 @@
+//! A process from its first line to its exit code.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use docfleet_outbox::{Input, Outbox};
+use docfleet_telemetry::{Metrics, ServiceConfig, Settings, TelemetryConfig};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, mpsc},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ConsumerConfig, Handler, Setup,
+    broker::{self, Connection},
+    consumer::{Driver, Progress, watch},
+    failure,
+    process::Processor,
+    relay,
+    settle::Settler,
+};
+
+/// How long after the drain's own deadline the process ends by force: a client library that hangs in its destructor
+/// must not outlive the orchestrator's patience (rust-rdkafka#517, librdkafka#4884).
+const HARD_END: Duration = Duration::from_secs(8);
+
+/// Runs a consumer until SIGTERM or SIGINT; a second signal ends it at once.
+///
+/// # Errors
+/// Why the process must exit non-zero: a refused configuration, a fatal failure, a stall. Nothing that was not settled
+/// has been committed then.
+pub async fn run<H, F>(name: &'static str, build: impl FnOnce(Setup) -> F) -> anyhow::Result<()>
+where
+    H: Handler,
+    F: Future<Output = anyhow::Result<H>>,
+{
+    process(name, |setup| async move {
+        let handler = build(setup.clone()).await?;
+        consume(&setup, handler).await
+    })
+    .await
+}
+
+/// Runs an outbox relay until SIGTERM or SIGINT.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_relay(name: &'static str) -> anyhow::Result<()> {
+    process(name, |setup| async move { relay::relay(&setup).await }).await
+}
+
+async fn process<F>(name: &'static str, main: impl FnOnce(Setup) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let settings = Settings::load()?;
+    let _guard = docfleet_telemetry::install(name, &settings.section::<TelemetryConfig>("telemetry")?)?;
+    let metrics = Metrics::install()?;
+    let shutdown = CancellationToken::new();
+    let (broken, mut breaks) = mpsc::unbounded_channel();
+    let setup = Setup::new(name, settings, shutdown.clone(), broken)?;
+    let service: ServiceConfig = setup.section("service")?;
+    let drain = setup.section::<ConsumerConfig>("consumer")?.shutdown_drain;
+    let serving = CancellationToken::new();
+    docfleet_telemetry::serve(&service.listen, setup.health.clone(), metrics, serving.clone()).await?;
+    end_on_signals(shutdown.clone(), drain + HARD_END)?;
+    tracing::info!(name, region = %setup.region, listen = %service.listen, "started");
+    let ended = tokio::select! {
+        ended = main(setup.clone()) => ended,
+        Some(why) = breaks.recv() => Err(anyhow::anyhow!(why)),
+    };
+    // An end of our own accord drains the background tasks just as a signal does.
+    shutdown.cancel();
+    if tokio::time::timeout(drain, setup.background_ended()).await.is_err() {
+        tracing::warn!("background tasks did not end in time");
+    }
+    serving.cancel();
+    match &ended {
+        Ok(()) => tracing::info!(name, "ended"),
+        Err(error) => {
+            setup.health.set_dead(error.to_string());
+            tracing::error!(name, error = format!("{error:#}"), "ended by a failure");
+        }
+    }
+    ended
+}
+
+fn end_on_signals(shutdown: CancellationToken, hard_end: Duration) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+        // A thread, as the runtime may be what hangs.
+        std::thread::spawn(move || {
+            std::thread::sleep(hard_end);
+            std::process::exit(3);
+        });
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(3);
+    });
+    Ok(())
+}
+
+/// Consumes with `handler` until `setup.shutdown`; [`run`] without the process around it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn consume<H: Handler>(setup: &Setup, handler: H) -> anyhow::Result<()> {
+    let kafka = setup.kafka()?;
+    let config: ConsumerConfig = setup.section("consumer")?;
+    let topics = topics_of::<H>(setup.name, &kafka.topic_prefix);
+    subscribe(setup, &topics[..H::In::topics().len()]).await?;
+    let connection =
+        broker::kafka::connect(&kafka, setup.name, &topics, config.revoke_drain).map_err(anyhow::Error::msg)?;
+    let progress = Progress::default();
+    let stop = setup.shutdown.child_token();
+    let watching = watch(kafka, setup.name, progress.clone(), config.stall_after, stop.clone());
+    let driving = drive(setup, handler, connection, config, progress);
+    setup.health.set_ready(true);
+    let ended = tokio::select! {
+        ended = driving => ended,
+        Err(stalled) = watching => {
+            setup.health.set_dead(&stalled);
+            Err(anyhow::anyhow!(stalled))
+        }
+    };
+    stop.cancel();
+    setup.health.set_ready(false);
+    ended
+}
+
+/// The driver, the processors and the settlers over one connection to a broker.
+pub(crate) async fn drive<H: Handler>(
+    setup: &Setup,
+    handler: H,
+    connection: Connection,
+    config: ConsumerConfig,
+    progress: Progress,
+) -> anyhow::Result<()> {
+    let handler = Arc::new(handler);
+    let kafka = setup.kafka()?;
+    let retry: crate::RetryConfig = setup.section("retry")?;
+    let (settle, finished) = mpsc::channel(config.in_flight_messages_max.max(1));
+    let settler = Settler {
+        handler: Arc::clone(&handler),
+        consumer: setup.name,
+        pool: setup.pool.clone(),
+        outbox: Outbox::new(setup.registry.clone(), &kafka.topic_prefix),
+        topic_prefix: kafka.topic_prefix,
+        retry: retry.clone(),
+        shutdown: setup.shutdown.clone(),
+        progress: progress.clone(),
+        wake: setup.relay_waker(),
+    };
+    let settling = tokio::spawn(Arc::new(settler).run(finished, config.batch_messages_max, config.settlers));
+    let processor = Processor {
+        handler,
+        consumer: setup.name,
+        registry: setup.registry.clone(),
+        pool: setup.pool.clone(),
+        slots: Semaphore::new(config.concurrency.max(1)),
+        retry,
+        record_bytes_max: config.record_bytes_max,
+        shutdown: setup.shutdown.clone(),
+        progress: progress.clone(),
+        settle,
+    };
+    let driver = Driver::new(Arc::new(processor), connection, config, setup.shutdown.clone(), progress);
+    let ended = driver.run().await.map_err(anyhow::Error::msg);
+    if ended.is_ok() {
+        // What still runs was not drained in time. Should it settle without its offset being committed, the inbox knows.
+        if tokio::time::timeout(Duration::from_secs(1), settling).await.is_err() {
+            tracing::warn!("the settlers did not end in time");
+        }
+    } else {
+        settling.abort();
+    }
+    ended
+}
+
+/// The topics a consumer reads: its events', then its own retry topics.
+fn topics_of<H: Handler>(consumer: &str, prefix: &str) -> Vec<String> {
+    let events = H::In::topics().into_iter().map(|topic| format!("{prefix}{topic}"));
+    let retries = H::POLICY.tiers.iter().map(|tier| format!("{prefix}{consumer}.retry.{}", tier.name));
+    events.chain(retries).collect()
+}
+
+/// Writes down which outcomes this consumer owes, for the audit. Waits for a database that is away.
+async fn subscribe(setup: &Setup, topics: &[String]) -> anyhow::Result<()> {
+    let retry: crate::RetryConfig = setup.section("retry")?;
+    let mut waits = 0;
+    loop {
+        let written = sqlx::query(
+            "INSERT INTO pipeline.subscriptions (consumer, topic) SELECT $1, UNNEST($2::text[]) ON CONFLICT DO NOTHING",
+        )
+        .bind(setup.name)
+        .bind(topics)
+        .execute(&setup.pool)
+        .await;
+        let failure = match written {
+            Ok(_) => return Ok(()),
+            Err(error) => failure::of_database(&error),
+        };
+        anyhow::ensure!(failure.class == crate::Class::Unavailable, failure);
+        tracing::warn!(reason = failure.reason, detail = %failure.detail, "waiting");
+        tokio::select! {
+            () = tokio::time::sleep(retry.wait(waits, rand::random())) => waits += 1,
+            () = setup.shutdown.cancelled() => return Ok(()),
+        }
+    }
+}

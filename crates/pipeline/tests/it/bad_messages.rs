@@ -1,0 +1,98 @@
+use docfleet_outbox::{Event, EventMeta, codec};
+use docfleet_testkit::Consumed;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::harness::{Bench, CONSUMER, Counted, Echoed};
+
+const DEAD: &str = "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead'";
+const TOPIC: &str = "tests.counted.v1";
+
+async fn dead_letter_of(payload: Option<&[u8]>) -> Consumed {
+    let bench = Bench::new().await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    bench.topics.produce(TOPIC, "bad", payload, &[("tenant", "acme"), ("own", "kept")]).await;
+    bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
+    bench.until("one dead letter", DEAD, 1).await;
+    bench.until("the good one passes", "SELECT count(*) FROM effects", 1).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until_committed(TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    let dead = bench.topics.read(&format!("{CONSUMER}.dlq")).await;
+    assert_eq!(dead.len(), 1);
+    let dead = dead.into_iter().next().unwrap();
+    assert_eq!(dead.payload.as_deref(), payload, "the original bytes");
+    assert_eq!(dead.key.as_deref(), Some(b"bad".as_slice()));
+    assert_eq!(dead.headers["own"], "kept");
+    assert!(dead.headers["docfleet_original_topic"].ends_with(TOPIC));
+    assert_eq!(dead.headers["docfleet_class"], "poison");
+    dead
+}
+
+async fn framed(id: u32) -> Vec<u8> {
+    let meta = EventMeta {
+        event_id: Uuid::now_v7(),
+        occurred_at: OffsetDateTime::now_utc(),
+        aggregate_type: "counter".into(),
+        aggregate_id: Uuid::from_u128(3),
+        aggregate_version: 1,
+        tenant: "acme".into(),
+        region: "test".into(),
+        cause: None,
+        traceparent: None,
+    };
+    codec::encode(id, &meta, &Counted { counter_id: Uuid::from_u128(3), number: 0, how: "ok".into() }).unwrap()
+}
+
+async fn id_of<E: Event>(bench: &Bench) -> u32 {
+    bench.outbox.registry().pin::<E>().await.unwrap()
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_framed_are_dead_at_once() {
+    assert_eq!(dead_letter_of(Some(b"hello")).await.headers["docfleet_reason"], "not-framed");
+}
+
+#[tokio::test]
+async fn an_empty_value_and_a_tombstone_are_dead_at_once() {
+    assert_eq!(dead_letter_of(Some(b"")).await.headers["docfleet_reason"], "empty-payload");
+    assert_eq!(dead_letter_of(None).await.headers["docfleet_reason"], "empty-payload");
+}
+
+#[tokio::test]
+async fn an_oversized_value_is_dead_at_once() {
+    assert_eq!(dead_letter_of(Some(&vec![7; 600 * 1024])).await.headers["docfleet_reason"], "oversized");
+}
+
+#[tokio::test]
+async fn a_datum_that_does_not_follow_its_schema_is_dead_at_once() {
+    let bench = Bench::new().await;
+    let mut payload = framed(id_of::<Counted>(&bench).await).await;
+    payload.truncate(payload.len() / 2);
+    assert_eq!(dead_letter_of(Some(&payload)).await.headers["docfleet_reason"], "undecodable");
+    let mut payload = framed(id_of::<Counted>(&bench).await).await;
+    payload.push(0);
+    assert_eq!(dead_letter_of(Some(&payload)).await.headers["docfleet_reason"], "undecodable");
+}
+
+#[tokio::test]
+async fn an_event_of_another_kind_is_dead_at_once() {
+    let bench = Bench::new().await;
+    let payload = framed(id_of::<Echoed>(&bench).await).await;
+    assert_eq!(dead_letter_of(Some(&payload)).await.headers["docfleet_reason"], "unexpected-event");
+}
+
+#[tokio::test]
+async fn an_unknown_schema_id_waits_and_holds_only_its_own_key_back() {
+    let bench = Bench::new().await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    bench.topics.produce(TOPIC, "bad", Some(&framed(2_000_000_000).await), &[]).await;
+    bench.append((0..10).map(|n| (Uuid::from_u128(n + 1), 0, "ok"))).await;
+    bench.until("the others pass", "SELECT count(*) FROM effects", 10).await;
+    assert_eq!(bench.count(DEAD).await, 0);
+    let committed: i64 = bench.topics.committed(CONSUMER, TOPIC).await.values().sum();
+    assert!(committed < 11, "the frontier waits for it: {committed}");
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+}

@@ -1,0 +1,95 @@
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::harness::{Bench, QUICK};
+
+const EFFECTS: &str = "SELECT count(*) FROM effects";
+const ECHOES: &str = "SELECT count(*) FROM pipeline.outbox_events WHERE event_type = 'Echoed'";
+
+async fn fill(bench: &Bench, counters: u128, numbers: std::ops::Range<i64>, how: &str) {
+    for number in numbers {
+        bench.append((0..counters).map(|counter| (Uuid::from_u128(counter + 1), number, how))).await;
+    }
+}
+
+#[tokio::test]
+async fn every_event_has_its_effect_once_and_its_successor_in_order() {
+    let bench = Bench::new().await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    fill(&bench, 20, 0..20, "ok").await;
+    bench.until("400 effects", EFFECTS, 400).await;
+    bench.until("all published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    assert_eq!(bench.count(ECHOES).await, 400);
+    assert_eq!(bench.count("SELECT count(*) FROM pipeline.inbox WHERE outcome = 'done'").await, 400);
+    for topic in ["tests.counted.v1", "tests.echoed.v1"] {
+        let mut last: HashMap<Vec<u8>, i64> = HashMap::new();
+        for record in bench.topics.read(topic).await {
+            let version: i64 = record.headers["aggregate_version"].parse().unwrap();
+            let before = last.insert(record.key.unwrap(), version);
+            assert!(before.is_none_or(|before| before < version), "{topic}: {version} after {before:?}");
+        }
+        assert_eq!(last.len(), 20);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_delivery_has_no_second_effect() {
+    let bench = Bench::new().await;
+    let relay = bench.relay();
+    fill(&bench, 5, 0..4, "ok").await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    relay.stop().await.unwrap();
+    for record in bench.topics.read("tests.counted.v1").await {
+        for _ in 0..3 {
+            let key = String::from_utf8(record.key.clone().unwrap()).unwrap();
+            bench.topics.produce("tests.counted.v1", &key, record.payload.as_deref(), &[]).await;
+        }
+    }
+    let consumer = bench.consumer();
+    bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    assert_eq!(bench.count(EFFECTS).await, 20);
+    assert_eq!(bench.count(ECHOES).await, 20);
+}
+
+#[tokio::test]
+async fn members_that_come_and_go_and_crash_lose_and_double_nothing() {
+    let bench = Bench::with(QUICK, 8).await;
+    let relay = bench.relay();
+    let first = bench.consumer();
+    fill(&bench, 30, 0..10, "ok").await;
+    let second = bench.consumer();
+    fill(&bench, 30, 10..15, "slow").await;
+    let third = bench.consumer();
+    first.crash();
+    second.stop().await.unwrap();
+    bench.until("450 effects", EFFECTS, 450).await;
+    bench.until_committed("tests.counted.v1").await;
+    third.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    assert_eq!(bench.count(ECHOES).await, 450);
+}
+
+#[tokio::test]
+async fn an_orderly_end_settles_and_commits_what_is_out() {
+    let bench = Bench::new().await;
+    let relay = bench.relay();
+    let consumer = bench.consumer();
+    fill(&bench, 8, 0..1, "slow").await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    docfleet_testkit::eventually("work has begun", 20, || async {
+        (0..8).any(|c| bench.handler.tries(Uuid::from_u128(c + 1), 0) > 0).then_some(())
+    })
+    .await;
+    consumer.stop().await.unwrap();
+    let settled = bench.count("SELECT count(*) FROM pipeline.inbox").await;
+    let committed: i64 = bench.topics.committed("obedient", "tests.counted.v1").await.values().sum();
+    assert!(settled > 0);
+    assert_eq!(committed, settled, "what was settled is committed, and nothing else");
+    assert!((0..8).all(|c| bench.handler.tries(Uuid::from_u128(c + 1), 0) <= 1), "no work was thrown away");
+    relay.stop().await.unwrap();
+}

@@ -1,0 +1,248 @@
+//! A fleet of one consumer: its handler does what each event asks it to.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use docfleet_outbox::{Draft, Outbox, define_event};
+use docfleet_pipeline::{
+    Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, consume, relay::relay,
+};
+use docfleet_testkit::{Database, Servers, Topics, unique_name};
+use serde::{Deserialize, Serialize};
+use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename = "CountedData")]
+pub struct Counted {
+    pub counter_id: Uuid,
+    pub number: i64,
+    /// What the handler is to do: see [`Obedient`].
+    pub how: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename = "EchoedData")]
+pub struct Echoed {
+    pub counter_id: Uuid,
+    pub number: i64,
+    pub how: String,
+}
+
+define_event!(Counted, topic: "tests.counted.v1", aggregate: "counter", id: counter_id, schema: "counted.avsc");
+define_event!(Echoed, topic: "tests.echoed.v1", aggregate: "counter", id: counter_id, schema: "echoed.avsc");
+
+/// Emits an [`Echoed`] for each [`Counted`] and writes one effect row. `how` may ask for trouble first:
+/// `transient:N` or `unavailable:N` for the first N tries, `poison`, `panic`, `slow` (300 ms), `record-poison`,
+/// `record-transient:N`.
+#[derive(Clone, Default)]
+pub struct Obedient {
+    tries: Arc<Mutex<HashMap<(Uuid, i64), u32>>>,
+}
+
+impl Obedient {
+    pub fn tries(&self, counter_id: Uuid, number: i64) -> u32 {
+        *self.tries.lock().unwrap().get(&(counter_id, number)).unwrap_or(&0)
+    }
+
+    fn count(&self, event: &Counted) -> u32 {
+        let mut tries = self.tries.lock().unwrap();
+        let count = tries.entry((event.counter_id, event.number)).or_default();
+        *count += 1;
+        *count
+    }
+}
+
+impl Handler for Obedient {
+    type In = Counted;
+    type Finding = i64;
+
+    const POLICY: Policy = Policy { work_deadline: Duration::from_secs(2), ..Policy::UNORDERED };
+
+    async fn work(&self, message: &Message<Counted>, _: &WorkContext) -> Outcome<i64> {
+        let event = &message.event;
+        if event.how.starts_with("record-") {
+            return Ok(event.number);
+        }
+        let tries = self.count(event);
+        let (how, limit) = event.how.split_once(':').unwrap_or((&event.how, "0"));
+        let fails = tries <= limit.parse().unwrap_or(u32::MAX);
+        match how {
+            "transient" if fails => Err(Failure::transient("asked-to", "a try failed")),
+            "unavailable" if fails => Err(Failure::unavailable("asked-to", "away")),
+            "poison" => Err(Failure::poison("asked-to", "poison")),
+            "panic" => panic!("asked to"),
+            "slow" => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Ok(event.number)
+            }
+            "hang" => std::future::pending().await,
+            _ => Ok(event.number),
+        }
+    }
+
+    async fn record(&self, batch: &[Worked<Counted, i64>], settlement: &mut Settlement<'_>) -> Recorded {
+        for worked in batch {
+            let event = &worked.message.event;
+            let (how, limit) = event.how.split_once(':').unwrap_or((&event.how, "0"));
+            match how {
+                "record-poison" => return Err(Failure::poison("asked-to-in-record", "poison")),
+                "record-transient" if self.count(event) <= limit.parse().unwrap() => {
+                    return Err(Failure::transient("asked-to-in-record", "a try failed"));
+                }
+                _ => {}
+            }
+            sqlx::query("INSERT INTO effects (counter_id, number) VALUES ($1, $2)")
+                .bind(event.counter_id)
+                .bind(worked.finding)
+                .execute(settlement.connection())
+                .await
+                .map_err(|e| docfleet_pipeline::of_database(&e))?;
+            let echoed = Echoed { counter_id: event.counter_id, number: event.number, how: String::new() };
+            settlement.emit(&worked.message, echoed);
+        }
+        Ok(())
+    }
+}
+
+pub const CONSUMER: &str = "obedient";
+
+/// One test's database, topics, outbox and processes.
+pub struct Bench {
+    pub database: Database,
+    pub topics: Topics,
+    pub outbox: Outbox,
+    pub handler: Obedient,
+    prefix: String,
+    more: String,
+}
+
+/// A consumer or a relay, on a runtime of its own, so that a crash takes everything of it along.
+pub struct Running {
+    stop: CancellationToken,
+    runtime: Option<Runtime>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    fn start<F>(bench: &Bench, name: &'static str, main: impl FnOnce(Setup) -> F) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let settings = Servers::running().settings_for(&bench.database, &bench.prefix, &bench.more);
+        let stop = CancellationToken::new();
+        let (broken, mut breaks) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let setup = {
+            let _inside = runtime.enter();
+            Setup::new(name, settings, stop.clone(), broken).unwrap()
+        };
+        let main = main(setup.clone());
+        let task = runtime.spawn(async move {
+            let ended = tokio::select! {
+                ended = main => ended,
+                Some(why) = breaks.recv() => Err(anyhow::anyhow!(why)),
+            };
+            setup.background_ended().await;
+            ended
+        });
+        Self { stop, runtime: Some(runtime), task }
+    }
+
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.task).await;
+        ended.expect("it ends in time").expect("no panic")
+    }
+
+    /// As a crash: no drain, no commit, no farewell.
+    pub fn crash(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A runtime may not be dropped inside another one, but it may be sent to its end.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+pub const QUICK: &str = "[retry]\nbackoff = '10ms'\nbackoff_max = '200ms'\ntier_delay_factor = 0.02\n\
+                         [consumer]\ncommit_interval = '50ms'\n[relay]\nlease = '2s'\n";
+
+impl Bench {
+    pub async fn new() -> Self {
+        Self::with(QUICK, 4).await
+    }
+
+    pub async fn with(more: &str, partitions: i32) -> Self {
+        // `RUST_LOG=docfleet_pipeline=debug` shows what happens; the first test of the process installs it.
+        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init().ok();
+        let prefix = format!("{}.", unique_name());
+        let failures = Topics::of_failures(CONSUMER);
+        let names: Vec<&str> =
+            ["tests.counted.v1", "tests.echoed.v1"].into_iter().chain(failures.iter().map(String::as_str)).collect();
+        let topics = Topics::create(&prefix, &names, partitions).await;
+        let database = Database::fresh().await;
+        sqlx::query("CREATE TABLE effects (counter_id uuid, number bigint, UNIQUE (counter_id, number))")
+            .execute(&database.pool())
+            .await
+            .unwrap();
+        let registry = docfleet_outbox::Registry::new(&docfleet_outbox::RegistryConfig {
+            url: Servers::running().registry_url(),
+        })
+        .unwrap();
+        registry.pin::<Counted>().await.unwrap();
+        let outbox = Outbox::new(registry, &prefix);
+        Self { database, topics, outbox, handler: Obedient::default(), prefix, more: more.to_owned() }
+    }
+
+    pub fn consumer(&self) -> Running {
+        let handler = self.handler.clone();
+        Running::start(self, CONSUMER, |setup| async move {
+            setup.pin::<Echoed>().await?;
+            consume(&setup, handler).await
+        })
+    }
+
+    pub fn relay(&self) -> Running {
+        Running::start(self, "outbox-relay", |setup| async move { relay(&setup).await })
+    }
+
+    /// Appends events in one transaction, as a service does.
+    pub async fn append(&self, events: impl IntoIterator<Item = (Uuid, i64, &str)>) {
+        let drafts = events
+            .into_iter()
+            .map(|(counter_id, number, how)| {
+                Draft::first(Counted { counter_id, number, how: how.to_owned() }, "acme", "test", None)
+            })
+            .collect();
+        let mut transaction = self.database.pool().begin().await.unwrap();
+        self.outbox.append(&mut transaction, drafts).await.unwrap();
+        transaction.commit().await.unwrap();
+        self.outbox.wake_relays(&self.database.pool()).await.unwrap();
+    }
+
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.database.pool()).await.unwrap()
+    }
+
+    pub async fn until(&self, what: &str, sql: &'static str, expected: i64) {
+        docfleet_testkit::eventually(what, 45, || async { (self.count(sql).await == expected).then_some(()) }).await;
+    }
+
+    /// Until the group has committed everything on the topic.
+    pub async fn until_committed(&self, topic: &str) {
+        docfleet_testkit::eventually("all offsets are committed", 20, || async {
+            (self.topics.committed(CONSUMER, topic).await == self.topics.ends(topic).await).then_some(())
+        })
+        .await;
+    }
+}

@@ -1,0 +1,8 @@
+//! The runtime on the real PostgreSQL, Kafka and registry that `./dev test` starts.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bad_messages;
+mod consuming;
+mod failures;
+mod harness;
+mod relaying;
