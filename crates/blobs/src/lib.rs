@@ -63,13 +63,15 @@ impl Blobs {
     pub fn open_store(config: &BlobsConfig) -> Result<Self, Error> {
         let url = url::Url::parse(&config.url).map_err(|e| Error::Config(format!("{}: {e}", config.url)))?;
         if url.scheme() == "file" {
-            let directory = url.to_file_path().map_err(|()| Error::Config(format!("{} is not an absolute path", config.url)))?;
+            let directory =
+                url.to_file_path().map_err(|()| Error::Config(format!("{} is not an absolute path", config.url)))?;
             std::fs::create_dir_all(&directory).map_err(|e| Error::Config(format!("{}: {e}", directory.display())))?;
             // Who is told that a blob is stored goes on to commit a row that names it.
             let store = object_store::local::LocalFileSystem::new_with_prefix(directory)?.with_fsync(true);
             return Ok(Self { store: Arc::new(store), root: Path::default() });
         }
-        let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).map(|(k, v)| (k.to_lowercase(), v));
+        let settings =
+            std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).map(|(k, v)| (k.to_lowercase(), v));
         let (store, root) = object_store::parse_url_opts(&url, settings)?;
         Ok(Self { store: Arc::from(store), root })
     }
@@ -171,7 +173,10 @@ mod tests {
     }
 
     fn chunks(list: &[&'static str]) -> impl Stream<Item = Result<Bytes, String>> + Unpin + Send + use<> {
-        let list: Vec<_> = list.iter().map(|c| if *c == "!" { Err("reset".to_owned()) } else { Ok(Bytes::from_static(c.as_bytes())) }).collect();
+        let list: Vec<_> = list
+            .iter()
+            .map(|c| if *c == "!" { Err("reset".to_owned()) } else { Ok(Bytes::from_static(c.as_bytes())) })
+            .collect();
         futures::stream::iter(list)
     }
 

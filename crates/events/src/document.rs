@@ -1,8 +1,4 @@
-use docfleet_outbox::{
-    Error, Event, EventMeta, Input,
-    apache_avro::Schema,
-    codec, define_event, record_name,
-};
+use docfleet_outbox::{Error, Event, EventMeta, Input, apache_avro::Schema, codec, define_event, record_name};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -145,11 +141,20 @@ impl DocumentEvent {
 
 impl Input for DocumentEvent {
     fn topics() -> Vec<&'static str> {
-        vec![DocumentUploaded::TOPIC, DocumentVirusScanned::TOPIC, DocumentDeduplicated::TOPIC, DocumentTextExtracted::TOPIC]
+        vec![
+            DocumentUploaded::TOPIC,
+            DocumentVirusScanned::TOPIC,
+            DocumentDeduplicated::TOPIC,
+            DocumentTextExtracted::TOPIC,
+        ]
     }
 
     fn decode(writer: &Schema, datum: &[u8]) -> Result<(EventMeta, Self), Error> {
-        fn read<E: Event>(writer: &Schema, datum: &[u8], wrap: fn(E) -> DocumentEvent) -> Result<(EventMeta, DocumentEvent), Error> {
+        fn read<E: Event>(
+            writer: &Schema,
+            datum: &[u8],
+            wrap: fn(E) -> DocumentEvent,
+        ) -> Result<(EventMeta, DocumentEvent), Error> {
             codec::decode(writer, datum).map(|(meta, event)| (meta, wrap(event)))
         }
         match record_name(writer) {

@@ -2,8 +2,8 @@
 
 mod document;
 
+pub use docfleet_outbox::{Event, EventMeta};
 pub use document::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
     DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
 };
-pub use docfleet_outbox::{Event, EventMeta};

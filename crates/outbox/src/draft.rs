@@ -21,7 +21,13 @@ impl Draft {
     }
 
     /// What `consumer` makes out of `cause`. `ordinal` counts its events for that cause from 0.
-    pub fn following<E: Event>(event: E, cause: &EventMeta, consumer: &str, ordinal: u32, traceparent: Option<String>) -> Self {
+    pub fn following<E: Event>(
+        event: E,
+        cause: &EventMeta,
+        consumer: &str,
+        ordinal: u32,
+        traceparent: Option<String>,
+    ) -> Self {
         let event_id = derived_event_id(cause.event_id, consumer, ordinal);
         let traceparent = traceparent.or_else(|| cause.traceparent.clone());
         Self::new(event, event_id, &cause.tenant, &cause.region, Some(cause.event_id), traceparent)
@@ -48,9 +54,9 @@ impl Draft {
             traceparent,
         };
         let encode: Encode = Box::new(move |registry, meta| {
-            let id = registry
-                .pinned::<E>()
-                .ok_or_else(|| Error::RegistryUnavailable(format!("the schema of {} was not pinned at start", E::NAME)))?;
+            let id = registry.pinned::<E>().ok_or_else(|| {
+                Error::RegistryUnavailable(format!("the schema of {} was not pinned at start", E::NAME))
+            })?;
             codec::encode(id, meta, &event)
         });
         Self { meta, event_type: E::NAME, topic: E::TOPIC, encode }

@@ -32,7 +32,8 @@ macro_rules! define_event {
                 static SCHEMA: std::sync::LazyLock<$crate::apache_avro::Schema> = std::sync::LazyLock::new(|| {
                     // A constant of the program: a test of the same crate reads it, so it can not fail in production.
                     #[allow(clippy::expect_used)]
-                    $crate::apache_avro::Schema::parse_str(<$type as $crate::Event>::AVSC).expect("schema is valid Avro")
+                    $crate::apache_avro::Schema::parse_str(<$type as $crate::Event>::AVSC)
+                        .expect("schema is valid Avro")
                 });
                 &SCHEMA
             }

@@ -10,9 +10,10 @@ pub const SHARDS: i16 = 64;
 
 /// FNV-1a over the id, the same in every process and version. Not the standard library's hasher, which is seeded.
 pub fn shard_of(id: Uuid) -> i16 {
-    let hash = id.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = id
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     // FNV hardly spreads the last byte; this step of MurmurHash3's finalizer does.
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     i16::try_from((mixed >> 33) % SHARDS.unsigned_abs() as u64).unwrap_or(0)

@@ -15,7 +15,11 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Slow: talks to engines and blob stores; holds no transaction. May run several times for one message, also at
     /// once in two processes; its effects must be repeatable.
-    fn work(&self, message: &Message<Self::In>, context: &WorkContext) -> impl Future<Output = Outcome<Self::Finding>> + Send;
+    fn work(
+        &self,
+        message: &Message<Self::In>,
+        context: &WorkContext,
+    ) -> impl Future<Output = Outcome<Self::Finding>> + Send;
 
     /// Fast: SQL only, inside the settlement's transaction; runs to a commit exactly once per message. `batch` holds
     /// each event at most once; prefer one statement for all of them. A failure of one is isolated by the runtime: the

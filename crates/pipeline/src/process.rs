@@ -96,7 +96,11 @@ impl<H: Handler> Processor<H> {
     }
 
     /// Tries until something final is known.
-    async fn work_in_lane(&self, message: Message<H::In>, identity: &Identity) -> Outcome<Option<Worked<H::In, H::Finding>>> {
+    async fn work_in_lane(
+        &self,
+        message: Message<H::In>,
+        identity: &Identity,
+    ) -> Outcome<Option<Worked<H::In, H::Finding>>> {
         if H::POLICY.ask_inbox_first && self.until_available(|| self.is_settled(identity, message.attempt)).await? {
             return Ok(None);
         }
@@ -126,7 +130,9 @@ impl<H: Handler> Processor<H> {
         let outcome = match tokio::time::timeout_at(deadline, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Failure::transient("panicked", "the handler panicked; see the process's standard error")),
-            Err(_) => Err(Failure::transient("deadline-exceeded", format!("no answer in {:?}", H::POLICY.work_deadline))),
+            Err(_) => {
+                Err(Failure::transient("deadline-exceeded", format!("no answer in {:?}", H::POLICY.work_deadline)))
+            }
         };
         metrics::histogram!(metric::WORK_SECONDS, "consumer" => self.consumer).record(started.elapsed());
         outcome
@@ -199,7 +205,9 @@ impl<H: Handler> Processor<H> {
             },
         };
         // The settlers end after the last processor, so a closed channel means that the process is ending in disorder.
-        if let Err(mpsc::error::SendError(finished)) = self.settle.send(Finished { in_flight, record, identity, result }).await {
+        if let Err(mpsc::error::SendError(finished)) =
+            self.settle.send(Finished { in_flight, record, identity, result }).await
+        {
             finished.in_flight.abandon();
         }
     }

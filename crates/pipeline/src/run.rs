@@ -194,24 +194,25 @@ fn topics_of<H: Handler>(consumer: &str, prefix: &str) -> Vec<String> {
 /// Writes down which outcomes this consumer owes, for the audit. Waits for a database that is away.
 async fn subscribe(setup: &Setup, topics: &[String]) -> anyhow::Result<()> {
     let retry: crate::RetryConfig = setup.section("retry")?;
-    let mut waits = 0;
-    loop {
-        let written = sqlx::query(
-            "INSERT INTO pipeline.subscriptions (consumer, topic) SELECT $1, UNNEST($2::text[]) ON CONFLICT DO NOTHING",
-        )
-        .bind(setup.name)
-        .bind(topics)
-        .execute(&setup.pool)
-        .await;
-        let failure = match written {
-            Ok(_) => return Ok(()),
-            Err(error) => failure::of_database(&error),
-        };
-        anyhow::ensure!(failure.class == crate::Class::Unavailable, failure);
-        tracing::warn!(reason = failure.reason, detail = %failure.detail, "waiting");
-        tokio::select! {
-            () = tokio::time::sleep(retry.wait(waits, rand::random())) => waits += 1,
-            () = setup.shutdown.cancelled() => return Ok(()),
+    let writing = async {
+        for waits in 0.. {
+            let written = sqlx::query(
+                "INSERT INTO pipeline.subscriptions (consumer, topic) SELECT $1, UNNEST($2::text[]) ON CONFLICT DO NOTHING",
+            )
+            .bind(setup.name)
+            .bind(topics)
+            .execute(&setup.pool)
+            .await;
+            let Err(error) = written else { break };
+            let failure = failure::of_database(&error);
+            anyhow::ensure!(failure.class == crate::Class::Unavailable, failure);
+            tracing::warn!(reason = failure.reason, detail = %failure.detail, "waiting");
+            tokio::time::sleep(retry.wait(waits, rand::random())).await;
         }
+        Ok(())
+    };
+    tokio::select! {
+        written = writing => written,
+        () = setup.shutdown.cancelled() => Ok(()),
     }
 }

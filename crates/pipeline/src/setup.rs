@@ -64,7 +64,9 @@ impl Setup {
         loop {
             match self.registry.pin::<E>().await {
                 Ok(_) => return Ok(()),
-                Err(Error::RegistryUnavailable(detail)) => tracing::warn!(%detail, event = E::NAME, "waiting for the registry"),
+                Err(Error::RegistryUnavailable(detail)) => {
+                    tracing::warn!(%detail, event = E::NAME, "waiting for the registry")
+                }
                 Err(error) => return Err(error).context(E::NAME),
             }
             tokio::select! {
@@ -113,7 +115,8 @@ impl Setup {
                     () = woken.notified() => {}
                     () = shutdown.cancelled() => return Ok(()),
                 }
-                let notify = sqlx::query("SELECT pg_notify($1, '')").bind(docfleet_outbox::WAKE_UP_CHANNEL).execute(&pool);
+                let notify =
+                    sqlx::query("SELECT pg_notify($1, '')").bind(docfleet_outbox::WAKE_UP_CHANNEL).execute(&pool);
                 if let Err(error) = notify.await {
                     // A hint only: the relays poll.
                     tracing::debug!(%error, "wake-up of the relays");
@@ -127,15 +130,12 @@ impl Setup {
 
 fn pool_of(config: &PostgresConfig, name: &str) -> anyhow::Result<PgPool> {
     let statement_timeout = format!("{}ms", config.statement_timeout.as_millis());
-    let options = PgConnectOptions::from_str(&config.url)
-        .context("postgres.url")?
-        .application_name(name)
-        .options([
-            ("statement_timeout", statement_timeout.as_str()),
-            // A process that was stopped in the middle of a settlement must not hold its locks for ever.
-            ("idle_in_transaction_session_timeout", "60s"),
-            ("lock_timeout", "20s"),
-        ]);
+    let options = PgConnectOptions::from_str(&config.url).context("postgres.url")?.application_name(name).options([
+        ("statement_timeout", statement_timeout.as_str()),
+        // A process that was stopped in the middle of a settlement must not hold its locks for ever.
+        ("idle_in_transaction_session_timeout", "60s"),
+        ("lock_timeout", "20s"),
+    ]);
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)

@@ -19,7 +19,8 @@ impl Drop for Guard {
 /// JSON logs on standard output, one object a line, each with the `trace_id` of its span; spans to a collector when one
 /// is configured. Trace ids exist either way, as they travel on in `traceparent`.
 pub fn install(service: &'static str, config: &TelemetryConfig) -> Result<Guard, Error> {
-    let mut provider = SdkTracerProvider::builder().with_resource(Resource::builder().with_service_name(service).build());
+    let mut provider =
+        SdkTracerProvider::builder().with_resource(Resource::builder().with_service_name(service).build());
     if !config.otlp_endpoint.is_empty() {
         let endpoint = format!("{}/v1/traces", config.otlp_endpoint.trim_end_matches('/'));
         let exporter = opentelemetry_otlp::SpanExporter::builder()
@@ -31,7 +32,8 @@ pub fn install(service: &'static str, config: &TelemetryConfig) -> Result<Guard,
     }
     let provider = provider.build();
     let filter = EnvFilter::try_new(&config.log).map_err(|e| Error::Config(format!("telemetry.log: {e}")))?;
-    let json = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    let json =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
     tracing_subscriber::registry()
         .with(tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(filter.clone()))
         .with(json.with_filter(filter))

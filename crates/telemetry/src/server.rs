@@ -9,7 +9,12 @@ use crate::{Error, Health, Metrics};
 /// Serves `/live`, `/ready` and `/metrics` until `stop`; returns the address it listens on at once.
 ///
 /// Bind early: a port that is taken must end the process before it joins a consumer group.
-pub async fn serve(listen: &str, health: Health, metrics: Metrics, stop: CancellationToken) -> Result<SocketAddr, Error> {
+pub async fn serve(
+    listen: &str,
+    health: Health,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<SocketAddr, Error> {
     let failed = |source| Error::Listen { address: listen.to_owned(), source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

@@ -22,9 +22,9 @@ pub fn adopt(span: &Span, traceparent: Option<&str>) {
 /// The header that makes others children of `span`.
 pub fn traceparent_of(span: &Span) -> Option<String> {
     let context = span.context().span().span_context().clone();
-    context.is_valid().then(|| {
-        format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8())
-    })
+    context
+        .is_valid()
+        .then(|| format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8()))
 }
 
 fn parse(header: &str) -> Option<SpanContext> {

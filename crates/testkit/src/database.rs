@@ -20,7 +20,10 @@ impl Database {
         sweep(&mut admin).await;
         let name = unique_name();
         // The name is made of digits and hex: nothing to quote.
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("create database");
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut admin)
+            .await
+            .expect("create database");
         let mut url = url::Url::parse(&admin_url).expect("a URL");
         url.set_path(&name);
         let options = PgConnectOptions::from_str(url.as_str()).expect("a PostgreSQL URL");
@@ -40,13 +43,24 @@ impl Database {
 
 async fn sweep(admin: &mut PgConnection) {
     let names: Vec<String> =
-        sqlx::query_scalar("SELECT datname FROM pg_database WHERE datname ~ '^t[0-9]+_[0-9a-f]{8}$'").fetch_all(&mut *admin).await.expect("list");
-    let now: u64 = unique_name()[1..].split('_').next().and_then(|s| s.parse().ok()).expect("seconds");
+        sqlx::query_scalar("SELECT datname FROM pg_database WHERE datname ~ '^t[0-9]+_[0-9a-f]{8}$'")
+            .fetch_all(&mut *admin)
+            .await
+            .expect("list");
+    let now: u64 = seconds_of(&unique_name()).expect("seconds");
     for name in names {
-        let made: u64 = name[1..].split('_').next().and_then(|s| s.parse().ok()).unwrap_or(now);
+        let made: u64 = seconds_of(&name).unwrap_or(now);
         if made + LEFTOVER_AFTER_SECONDS < now {
             // Two tests may sweep the same leftover.
-            sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).execute(&mut *admin).await.ok();
+            sqlx::query(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")))
+                .execute(&mut *admin)
+                .await
+                .ok();
         }
     }
+}
+
+/// When a database of this name was made, Unix time.
+fn seconds_of(name: &str) -> Option<u64> {
+    name.strip_prefix('t')?.split('_').next()?.parse().ok()
 }

@@ -16,6 +16,7 @@ use crate::Servers;
 
 /// The topics of one test, all under its prefix.
 pub struct Topics {
+    brokers: String,
     prefix: String,
     producer: FutureProducer,
 }
@@ -35,15 +36,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Topics {
     /// `names` without the prefix.
     pub async fn create(prefix: &str, names: &[&str], partitions: i32) -> Self {
-        let admin: AdminClient<DefaultClientContext> = client().create().expect("admin client");
+        let topics_of = Self::on(&Servers::running().brokers(), prefix);
+        let admin: AdminClient<DefaultClientContext> = topics_of.client().create().expect("admin client");
         let full: Vec<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
         let topics: Vec<NewTopic<'_>> =
             full.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1))).collect();
         for result in admin.create_topics(&topics, &AdminOptions::new()).await.expect("Kafka answers") {
             result.expect("the topic is new");
         }
-        let producer = client().set("acks", "all").set("linger.ms", "1").create().expect("producer");
-        Self { prefix: prefix.to_owned(), producer }
+        topics_of
+    }
+
+    /// Topics that exist already, also of another cluster than the tests' own.
+    pub fn on(brokers: &str, prefix: &str) -> Self {
+        let producer = client(brokers).set("acks", "all").set("linger.ms", "1").create().expect("producer");
+        Self { brokers: brokers.to_owned(), prefix: prefix.to_owned(), producer }
+    }
+
+    fn client(&self) -> ClientConfig {
+        client(&self.brokers)
     }
 
     /// The topics of a consumer beside the ones of its events.
@@ -67,14 +78,16 @@ impl Topics {
     /// Everything on a topic now, in the order of partitions and offsets.
     pub async fn read(&self, topic: &str) -> Vec<Consumed> {
         let topic = format!("{}{topic}", self.prefix);
-        tokio::task::spawn_blocking(move || read_to_end(&topic)).await.expect("reading")
+        let client = self.client();
+        tokio::task::spawn_blocking(move || read_to_end(&client, &topic)).await.expect("reading")
     }
 
     /// Committed offsets of a group on a topic, by partition.
     pub async fn committed(&self, consumer: &str, topic: &str) -> BTreeMap<i32, i64> {
         let (group, topic) = (format!("{}{consumer}", self.prefix), format!("{}{topic}", self.prefix));
+        let mut client = self.client();
         let committed = tokio::task::spawn_blocking(move || {
-            let observer: BaseConsumer = client().set("group.id", &group).create().expect("consumer");
+            let observer: BaseConsumer = client.set("group.id", &group).create().expect("consumer");
             let mut list = TopicPartitionList::new();
             for partition in partitions(&observer, &topic) {
                 list.add_partition(&topic, partition);
@@ -89,8 +102,9 @@ impl Topics {
     /// One past the last offset of each partition.
     pub async fn ends(&self, topic: &str) -> BTreeMap<i32, i64> {
         let topic = format!("{}{topic}", self.prefix);
+        let client = self.client();
         let ends = tokio::task::spawn_blocking(move || {
-            let observer: BaseConsumer = client().create().expect("consumer");
+            let observer: BaseConsumer = client.create().expect("consumer");
             let end = |partition| observer.fetch_watermarks(&topic, partition, PATIENCE).expect("watermarks").1;
             partitions(&observer, &topic).into_iter().map(|partition| (partition, end(partition))).collect()
         });
@@ -98,9 +112,9 @@ impl Topics {
     }
 }
 
-fn client() -> ClientConfig {
+fn client(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", Servers::running().brokers());
+    config.set("bootstrap.servers", brokers);
     config
 }
 
@@ -109,9 +123,9 @@ fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
     metadata.topics().iter().flat_map(|t| t.partitions().iter().map(rdkafka::metadata::MetadataPartition::id)).collect()
 }
 
-fn read_to_end(topic: &str) -> Vec<Consumed> {
+fn read_to_end(client: &ClientConfig, topic: &str) -> Vec<Consumed> {
     let consumer: BaseConsumer =
-        client().set("group.id", "reader").set("isolation.level", "read_committed").create().expect("consumer");
+        client.clone().set("group.id", "reader").set("isolation.level", "read_committed").create().expect("consumer");
     let mut list = TopicPartitionList::new();
     let mut left = 0;
     for partition in partitions(&consumer, topic) {

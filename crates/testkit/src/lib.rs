@@ -9,8 +9,8 @@ mod kafka;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use database::Database;
-pub use kafka::{Consumed, Topics};
 use docfleet_telemetry::Settings;
+pub use kafka::{Consumed, Topics};
 use serde::Deserialize;
 
 /// Addresses of the running servers, from the file named by `DOCFLEET_TEST_CONFIG`.
@@ -36,9 +36,11 @@ struct Address {
 
 impl Servers {
     pub fn running() -> Self {
-        let path = std::env::var("DOCFLEET_TEST_CONFIG")
-            .expect("DOCFLEET_TEST_CONFIG is not set: run the tests through `./dev test` (or `./dev test --only PATTERN`)");
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}: start the servers by `./dev test`"));
+        let path = std::env::var("DOCFLEET_TEST_CONFIG").expect(
+            "DOCFLEET_TEST_CONFIG is not set: run the tests through `./dev test` (or `./dev test --only PATTERN`)",
+        );
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}: start the servers by `./dev test`"));
         Self { settings: Settings::from_toml(&text) }
     }
 
@@ -62,12 +64,8 @@ impl Servers {
         self.section::<Address>("clamd").address
     }
 
-    /// The configuration of a worker that meets no other test: its own database, its own topics and groups.
-    pub fn settings_for(&self, database: &Database, prefix: &str, more: &str) -> Settings {
-        Settings::from_toml(&self.toml_for(database, prefix, more))
-    }
-
-    /// As text, for a process that reads a file. `more` holds further sections.
+    /// The configuration of a worker that meets no other test: its own database, its own topics and groups. `more` holds
+    /// further sections.
     pub fn toml_for(&self, database: &Database, prefix: &str, more: &str) -> String {
         format!(
             "[postgres]\nurl = '{}'\n[kafka]\nbrokers = '{}'\ntopic_prefix = '{prefix}'\n[registry]\nurl = '{}'\n\

@@ -61,7 +61,9 @@ fn every_event_survives_its_schema() {
             blob: blob(),
         });
     }
-    for (outcome, source) in [(TextOutcome::Extracted, TextSource::Ocr), (TextOutcome::Unreadable, TextSource::TextLayer)] {
+    for (outcome, source) in
+        [(TextOutcome::Extracted, TextSource::Ocr), (TextOutcome::Unreadable, TextSource::TextLayer)]
+    {
         round_trips(DocumentTextExtracted {
             document_id: Uuid::from_u128(9),
             outcome,

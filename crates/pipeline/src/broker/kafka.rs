@@ -39,11 +39,11 @@ impl ConsumerContext for Context {
         let Rebalance::Revoke(list) = rebalance else { return };
         let partitions = partitions_of(list);
         if base.assignment_lost() {
-            self.count_rebalance("lost");
+            self.count_rebalance("lost", &partitions);
             self.tell(BrokerEvent::Lost(partitions));
             return;
         }
-        self.count_rebalance("revoked");
+        self.count_rebalance("revoked", &partitions);
         if partitions.is_empty() {
             return;
         }
@@ -52,7 +52,10 @@ impl ConsumerContext for Context {
         match wait_for(answer, self.drain) {
             Answer::Given(offsets) => self.commit(base, &offsets, CommitMode::Sync),
             Answer::Late => {
-                tracing::warn!(consumer = self.consumer, "the drain ran out of time; open messages will be delivered again");
+                tracing::warn!(
+                    consumer = self.consumer,
+                    "the drain ran out of time; open messages will be delivered again"
+                );
             }
             // The driver has ended, and has committed what it had to.
             Answer::Refused => {}
@@ -62,22 +65,24 @@ impl ConsumerContext for Context {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
-                self.count_rebalance("assigned");
-                self.tell(BrokerEvent::Assigned(partitions_of(list)));
+                let partitions = partitions_of(list);
+                self.count_rebalance("assigned", &partitions);
+                self.tell(BrokerEvent::Assigned(partitions));
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(error) => tracing::error!(consumer = self.consumer, %error, "rebalance"),
         }
     }
 
-    fn commit_callback(&self, result: Result<(), KafkaError>, _: &TopicPartitionList) {
+    fn commit_callback(&self, result: Result<(), KafkaError>, list: &TopicPartitionList) {
         let result = match result {
             Ok(()) => "ok",
             // Nothing to commit is a success.
             Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => "ok",
             Err(error) => {
-                // The next commit names the same or a later frontier; a repeated delivery costs only time.
+                // A repeated delivery would cost only time, but an idle partition would show a lag for ever.
                 tracing::warn!(consumer = self.consumer, %error, "offset commit failed");
+                self.tell(BrokerEvent::CommitFailed(partitions_of(list)));
                 "failed"
             }
         };
@@ -92,7 +97,8 @@ impl Context {
         }
     }
 
-    fn count_rebalance(&self, kind: &'static str) {
+    fn count_rebalance(&self, kind: &'static str, partitions: &[TopicPartition]) {
+        tracing::info!(consumer = self.consumer, kind, count = partitions.len(), "rebalance");
         metrics::counter!(metric::REBALANCES_TOTAL, "consumer" => self.consumer, "kind" => kind).increment(1);
     }
 

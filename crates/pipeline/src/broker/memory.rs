@@ -17,10 +17,7 @@ impl MemoryBroker {
         let (events, receiver) = mpsc::channel(EVENTS_CAPACITY);
         let (sender, commands) = CommandSender::new();
         let (ended, closed) = oneshot::channel();
-        (
-            Self { events, commands, closed: Some(ended) },
-            Connection { events: receiver, commands: sender, closed },
-        )
+        (Self { events, commands, closed: Some(ended) }, Connection { events: receiver, commands: sender, closed })
     }
 
     pub async fn send(&self, event: BrokerEvent) {

@@ -19,9 +19,14 @@ pub enum BrokerEvent {
     Assigned(Vec<TopicPartition>),
     /// The partitions are to be handed over: answer with the offsets to commit, soon. Without an answer in time the
     /// broker's side goes on and nothing is committed.
-    Revoked { partitions: Vec<TopicPartition>, settled: oneshot::Sender<Offsets> },
+    Revoked {
+        partitions: Vec<TopicPartition>,
+        settled: oneshot::Sender<Offsets>,
+    },
     /// The partitions belong to someone else already; a commit would be refused.
     Lost(Vec<TopicPartition>),
+    /// A commit of these was refused or lost; the next one must name them again, also if nothing moves any more.
+    CommitFailed(Vec<TopicPartition>),
     /// The client can not go on; the process must end.
     Fatal(String),
 }

@@ -133,6 +133,13 @@ impl<H: Handler> Driver<H> {
                     self.owned.remove(source);
                 }
             }
+            BrokerEvent::CommitFailed(partitions) => {
+                for source in &partitions {
+                    if let Some(partition) = self.owned.get_mut(source) {
+                        partition.ledger.commit_failed();
+                    }
+                }
+            }
             BrokerEvent::Fatal(why) => return Err(why),
         }
         Ok(())
@@ -231,7 +238,10 @@ impl<H: Handler> Driver<H> {
 
     async fn close(mut self) -> Result<(), String> {
         if self.running() > 0 {
-            tracing::warn!(running = self.running(), "the drain ran out of time; open messages will be delivered again");
+            tracing::warn!(
+                running = self.running(),
+                "the drain ran out of time; open messages will be delivered again"
+            );
         }
         let offsets = self.take_frontiers();
         self.publish();

@@ -67,6 +67,8 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.report(|ticket| Done::Fatal(format!("the message at {} offset {} was dropped", ticket.source, ticket.offset)));
+        self.report(|ticket| {
+            Done::Fatal(format!("the message at {} offset {} was dropped", ticket.source, ticket.offset))
+        });
     }
 }

@@ -47,6 +47,11 @@ impl Ledger {
         })
     }
 
+    /// The last commit came to nothing: [`take_frontier`](Self::take_frontier) names it again.
+    pub fn commit_failed(&mut self) {
+        self.committed = None;
+    }
+
     pub fn open_count(&self) -> usize {
         self.open.len()
     }
@@ -75,6 +80,8 @@ mod tests {
         assert!(ledger.settle(10));
         assert_eq!(ledger.take_frontier(), Some(16));
         assert_eq!(ledger.take_frontier(), None);
+        ledger.commit_failed();
+        assert_eq!(ledger.take_frontier(), Some(16));
         assert!(!ledger.charge(12, 0), "an old offset is not taken twice");
     }
 

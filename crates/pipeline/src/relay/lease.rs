@@ -26,7 +26,11 @@ impl Leases {
         if self.valid_until.is_none_or(|until| Instant::now() >= until) {
             return BTreeMap::new();
         }
-        self.shards.iter().filter(|(shard, _)| *shard % count == number).map(|(shard, epoch)| (*shard, *epoch)).collect()
+        self.shards
+            .iter()
+            .filter(|(shard, _)| *shard % count == number)
+            .map(|(shard, epoch)| (*shard, *epoch))
+            .collect()
     }
 }
 
@@ -80,10 +84,12 @@ impl Keeper {
         .bind(self.owner)
         .execute(&mut *transaction)
         .await?;
-        sqlx::query("DELETE FROM pipeline.relay_members WHERE seen_at < clock_timestamp() - make_interval(secs => $1 * 6)")
-            .bind(self.ttl.as_secs_f64())
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "DELETE FROM pipeline.relay_members WHERE seen_at < clock_timestamp() - make_interval(secs => $1 * 6)",
+        )
+        .bind(self.ttl.as_secs_f64())
+        .execute(&mut *transaction)
+        .await?;
         let alive: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pipeline.relay_members WHERE seen_at > clock_timestamp() - make_interval(secs => $1)",
         )

@@ -79,7 +79,9 @@ impl<H: Handler> Settler<H> {
             if waiting.is_empty() && finished.recv_many(&mut waiting, room).await == 0 {
                 break;
             }
-            while waiting.len() < batch_max && let Ok(more) = finished.try_recv() {
+            while waiting.len() < batch_max
+                && let Ok(more) = finished.try_recv()
+            {
                 waiting.push(more);
             }
             let batch = take_batch(&mut waiting);
@@ -175,7 +177,8 @@ impl<H: Handler> Settler<H> {
         self.handler.committed(fresh).await;
         for item in batch.items {
             self.account(&item, claimed.contains(&item.identity.event_id));
-            metrics::histogram!(metric::SETTLE_SECONDS, "consumer" => self.consumer).record(item.in_flight.delivered_at.elapsed());
+            metrics::histogram!(metric::SETTLE_SECONDS, "consumer" => self.consumer)
+                .record(item.in_flight.delivered_at.elapsed());
             item.in_flight.settled();
         }
     }

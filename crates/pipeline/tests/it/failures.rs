@@ -76,8 +76,20 @@ async fn poison_and_panics_harm_nobody_else() {
     let asked = ["poison", "ok", "panic", "ok", "record-poison", "ok", "record-transient:2", "hang"];
     bench.append(asked.iter().enumerate().map(|(n, how)| (Uuid::from_u128(n as u128 + 1), 0, *how))).await;
     bench.until("the good ones and the one that recovers", EFFECTS, 4).await;
-    bench.until("the poisons are dead", "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead' AND reason LIKE 'asked-to%'", 2).await;
-    bench.until("the panic is dead", "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead' AND reason = 'panicked'", 1).await;
+    bench
+        .until(
+            "the poisons are dead",
+            "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead' AND reason LIKE 'asked-to%'",
+            2,
+        )
+        .await;
+    bench
+        .until(
+            "the panic is dead",
+            "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead' AND reason = 'panicked'",
+            1,
+        )
+        .await;
     consumer.stop().await.unwrap();
     relay.stop().await.unwrap();
     let hung = "SELECT count(*) FROM pipeline.inbox WHERE reason = 'deadline-exceeded' OR outcome = 'done'";

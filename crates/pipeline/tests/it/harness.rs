@@ -10,6 +10,7 @@ use docfleet_outbox::{Draft, Outbox, define_event};
 use docfleet_pipeline::{
     Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, consume, relay::relay,
 };
+use docfleet_telemetry::Settings;
 use docfleet_testkit::{Database, Servers, Topics, unique_name};
 use serde::{Deserialize, Serialize};
 use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
@@ -117,8 +118,8 @@ pub struct Bench {
     pub topics: Topics,
     pub outbox: Outbox,
     pub handler: Obedient,
-    prefix: String,
-    more: String,
+    /// The processes' configuration, TOML.
+    config: String,
 }
 
 /// A consumer or a relay, on a runtime of its own, so that a crash takes everything of it along.
@@ -133,7 +134,7 @@ impl Running {
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let settings = Servers::running().settings_for(&bench.database, &bench.prefix, &bench.more);
+        let settings = Settings::from_toml(&bench.config);
         let stop = CancellationToken::new();
         let (broken, mut breaks) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -183,25 +184,37 @@ impl Bench {
     }
 
     pub async fn with(more: &str, partitions: i32) -> Self {
-        // `RUST_LOG=docfleet_pipeline=debug` shows what happens; the first test of the process installs it.
-        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init().ok();
         let prefix = format!("{}.", unique_name());
         let failures = Topics::of_failures(CONSUMER);
         let names: Vec<&str> =
             ["tests.counted.v1", "tests.echoed.v1"].into_iter().chain(failures.iter().map(String::as_str)).collect();
         let topics = Topics::create(&prefix, &names, partitions).await;
         let database = Database::fresh().await;
+        let config = Servers::running().toml_for(&database, &prefix, more);
+        Self::on(topics, database, &prefix, config).await
+    }
+
+    /// On the topics of a mock cluster, which creates them when they are used.
+    pub async fn mocked(brokers: &str) -> Self {
+        let database = Database::fresh().await;
+        let config = Servers::running().toml_for(&database, "", QUICK);
+        let config = config.replace(&Servers::running().brokers(), brokers);
+        Self::on(Topics::on(brokers, ""), database, "", config).await
+    }
+
+    async fn on(topics: Topics, database: Database, prefix: &str, config: String) -> Self {
+        // `RUST_LOG=docfleet_pipeline=debug` shows what happens; the first test of the process installs it.
+        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init().ok();
         sqlx::query("CREATE TABLE effects (counter_id uuid, number bigint, UNIQUE (counter_id, number))")
             .execute(&database.pool())
             .await
             .unwrap();
-        let registry = docfleet_outbox::Registry::new(&docfleet_outbox::RegistryConfig {
-            url: Servers::running().registry_url(),
-        })
-        .unwrap();
+        let registry =
+            docfleet_outbox::Registry::new(&docfleet_outbox::RegistryConfig { url: Servers::running().registry_url() })
+                .unwrap();
         registry.pin::<Counted>().await.unwrap();
-        let outbox = Outbox::new(registry, &prefix);
-        Self { database, topics, outbox, handler: Obedient::default(), prefix, more: more.to_owned() }
+        let outbox = Outbox::new(registry, prefix);
+        Self { database, topics, outbox, handler: Obedient::default(), config }
     }
 
     pub fn consumer(&self) -> Running {
@@ -240,7 +253,8 @@ impl Bench {
 
     /// Until the group has committed everything on the topic.
     pub async fn until_committed(&self, topic: &str) {
-        docfleet_testkit::eventually("all offsets are committed", 20, || async {
+        // A member that was thrown out waits for its old session to run out, 15 s.
+        docfleet_testkit::eventually("all offsets are committed", 60, || async {
             (self.topics.committed(CONSUMER, topic).await == self.topics.ends(topic).await).then_some(())
         })
         .await;

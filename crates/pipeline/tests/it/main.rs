@@ -5,4 +5,5 @@ mod bad_messages;
 mod consuming;
 mod failures;
 mod harness;
+mod mock_cluster;
 mod relaying;

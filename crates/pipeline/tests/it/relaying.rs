@@ -58,7 +58,8 @@ async fn two_relays_share_the_shards_and_one_takes_over_what_a_crashed_one_held(
     bench.until("all published", UNPUBLISHED, 0).await;
     second.stop().await.unwrap();
     first_occurrences_are_in_order(&bench, 40, 20).await;
-    let released = "SELECT count(*) FROM pipeline.relay_leases WHERE owner IS NOT NULL AND expires_at > clock_timestamp()";
+    let released =
+        "SELECT count(*) FROM pipeline.relay_leases WHERE owner IS NOT NULL AND expires_at > clock_timestamp()";
     assert_eq!(bench.count(released).await, 0, "an orderly end hands its shards over at once");
 }
 

@@ -9,7 +9,8 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 
 use super::*;
 use crate::{
-    Message, Outcome, Policy, Recorded, Settlement, WorkContext, Worked, broker::memory::MemoryBroker, header, process::Finished,
+    Message, Outcome, Policy, Recorded, Settlement, WorkContext, Worked, broker::memory::MemoryBroker, header,
+    process::Finished,
 };
 
 struct Nothing;

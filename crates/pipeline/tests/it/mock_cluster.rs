@@ -1,0 +1,140 @@
+//! The client's behaviour under errors that a real broker does not give on demand: librdkafka's own mock cluster.
+
+use std::{collections::HashMap, time::Duration};
+
+use docfleet_pipeline::Event;
+use rdkafka::{
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
+use uuid::Uuid;
+
+use crate::harness::{Bench, CONSUMER, Counted};
+
+type Mock = MockCluster<'static, DefaultProducerContext>;
+
+const UNPUBLISHED: &str = "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL";
+const EFFECTS: &str = "SELECT count(*) FROM effects";
+const ID: Uuid = Uuid::from_u128(1);
+
+fn cluster() -> Mock {
+    let mock = MockCluster::new(1).unwrap();
+    for topic in [Counted::TOPIC, "tests.echoed.v1"] {
+        mock.create_topic(topic, 2, 1).unwrap();
+    }
+    for tier in ["retry.10s", "retry.1m", "retry.10m", "dlq"] {
+        mock.create_topic(&format!("{CONSUMER}.{tier}"), 1, 1).unwrap();
+    }
+    mock
+}
+
+/// The versions of the one aggregate, in the order in which each first occurs.
+async fn first_occurrences(bench: &Bench) -> Vec<i64> {
+    let mut versions = Vec::new();
+    for record in bench.topics.read(Counted::TOPIC).await {
+        let version = record.headers["aggregate_version"].parse().unwrap();
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    versions
+}
+
+/// The `nth` produce request (from 0) of five records of one key fails.
+async fn five_records(nth: usize, error: RDKafkaRespErr) -> Vec<i64> {
+    let mock = cluster();
+    let bench = Bench::mocked(&mock.bootstrap_servers()).await;
+    let mut errors = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR; nth];
+    errors.push(error);
+    mock.request_errors(RDKafkaApiKey::Produce, &errors);
+    bench.append((0..5).map(|number| (ID, number, "ok"))).await;
+    let relay = bench.relay();
+    bench.until("all published", UNPUBLISHED, 0).await;
+    relay.stop().await.unwrap();
+    first_occurrences(&bench).await
+}
+
+#[tokio::test]
+async fn the_second_of_five_records_fails_and_the_topic_shows_all_in_order() {
+    use RDKafkaRespErr as E;
+    let errors = [
+        // Refused for good, as by a missing right.
+        E::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        // Fatal to an idempotent producer: it must be made anew.
+        E::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+        E::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+        // Passing, retried by the client itself.
+        E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+        // The connection is cut: nobody knows whether the record was written.
+        E::RD_KAFKA_RESP_ERR__TRANSPORT,
+    ];
+    for error in errors {
+        assert_eq!(five_records(1, error).await, [1, 2, 3, 4, 5], "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn offset_commits_that_fail_are_repeated_and_nothing_stalls() {
+    let mock = cluster();
+    let bench = Bench::mocked(&mock.bootstrap_servers()).await;
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    mock.request_errors(RDKafkaApiKey::OffsetCommit, &[refused; 6]);
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    for number in 0..10 {
+        bench.append((0..10).map(|id| (Uuid::from_u128(id), number, "ok"))).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    bench.until("all effects", EFFECTS, 100).await;
+    bench.until_committed(Counted::TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_thrown_out_of_its_group_comes_back_and_doubles_nothing() {
+    let mock = cluster();
+    let bench = Bench::mocked(&mock.bootstrap_servers()).await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    bench.append((0..10).map(|id| (Uuid::from_u128(id), 0, "ok"))).await;
+    bench.until("the first effects", EFFECTS, 10).await;
+    mock.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    for number in 1..6 {
+        bench.append((0..10).map(|id| (Uuid::from_u128(id), number, "slow"))).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    bench.until("all effects", EFFECTS, 60).await;
+    bench.until_committed(Counted::TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    assert_eq!(bench.count("SELECT count(*) FROM pipeline.outbox_events WHERE event_type = 'Echoed'").await, 60);
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_and_comes_back_costs_only_time() {
+    let mock = cluster();
+    let bench = Bench::mocked(&mock.bootstrap_servers()).await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    bench.append((0..10).map(|id| (Uuid::from_u128(id), 0, "ok"))).await;
+    bench.until("the first effects", EFFECTS, 10).await;
+    mock.broker_down(1).unwrap();
+    for number in 1..6 {
+        bench.append((0..10).map(|id| (Uuid::from_u128(id), number, "ok"))).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(bench.count(EFFECTS).await, 10);
+    mock.broker_up(1).unwrap();
+    bench.until("all effects", EFFECTS, 60).await;
+    bench.until_committed(Counted::TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    // Versions on this topic have gaps, as the echoes take some; what is new must still be newer.
+    let mut seen: HashMap<Vec<u8>, Vec<i64>> = HashMap::new();
+    for record in bench.topics.read(Counted::TOPIC).await {
+        let version: i64 = record.headers["aggregate_version"].parse().unwrap();
+        let seen = seen.entry(record.key.unwrap()).or_default();
+        assert!(seen.contains(&version) || seen.iter().all(|earlier| *earlier < version), "{version} after {seen:?}");
+        seen.push(version);
+    }
+    assert_eq!(seen.len(), 10);
+}
