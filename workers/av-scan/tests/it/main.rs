@@ -1,0 +1,95 @@
+//! av-scan against the real clamd, against one of its own that has small limits and can be ended, and against servers that
+//! only pretend to be clamd.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod archives;
+mod away;
+mod hostile;
+mod midstream;
+mod own_clamd;
+#[path = "../../src/archive/sample.rs"]
+mod sample;
+mod verdicts;
+
+use std::time::Duration;
+
+use av_scan::{AvScan, ClamdConfig, Finding};
+use bytes::Bytes;
+use docfleet_blobs::{Blobs, BlobsConfig};
+use docfleet_events::{BlobRef, DocumentUploaded, EventMeta};
+use docfleet_pipeline::{Handler, Message, Outcome, WorkContext};
+use uuid::Uuid;
+
+/// A blob store of its own for one test.
+struct Store {
+    _directory: tempfile::TempDir,
+    blobs: Blobs,
+}
+
+impl Store {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", directory.path().display());
+        Self { blobs: Blobs::open_store(&BlobsConfig { url }).unwrap(), _directory: directory }
+    }
+
+    /// Puts `content` and lets the handler work on it.
+    async fn scan(&self, config: &ClamdConfig, content: impl Into<Bytes>) -> Outcome<Finding> {
+        let content = content.into();
+        let size_bytes = i64::try_from(content.len()).unwrap();
+        self.blobs.put("t/documents/a", content).await.unwrap();
+        self.work(config, "t/documents/a", size_bytes).await
+    }
+
+    async fn work(&self, config: &ClamdConfig, key: &str, size_bytes: i64) -> Outcome<Finding> {
+        AvScan::over(self.blobs.clone(), config).work(&message(key, size_bytes), &context()).await
+    }
+}
+
+fn message(key: &str, size_bytes: i64) -> Message<DocumentUploaded> {
+    let document_id = Uuid::from_u128(1);
+    Message {
+        meta: EventMeta {
+            event_id: Uuid::from_u128(2),
+            occurred_at: time::OffsetDateTime::UNIX_EPOCH,
+            aggregate_type: "document".into(),
+            aggregate_id: document_id,
+            aggregate_version: 1,
+            tenant: "t".into(),
+            region: "local".into(),
+            cause: None,
+            traceparent: None,
+        },
+        event: DocumentUploaded {
+            document_id,
+            file_name: "letter.pdf".into(),
+            declared_mime: None,
+            blob: BlobRef { key: key.into(), size_bytes },
+        },
+        attempt: 0,
+        traceparent: None,
+    }
+}
+
+fn context() -> WorkContext {
+    WorkContext { deadline: tokio::time::Instant::now() + Duration::from_secs(60), shutdown: Default::default() }
+}
+
+/// Short timeouts, so that a test of silence takes no time.
+fn config(address: impl Into<String>) -> ClamdConfig {
+    let short = Duration::from_millis(500);
+    ClamdConfig {
+        address: address.into(),
+        connect_timeout: short,
+        stall_timeout: short,
+        answer_timeout: short,
+        ..ClamdConfig::default()
+    }
+}
+
+/// The test file of every scanner, made from the signature that knows it; no source file holds it.
+fn eicar() -> Vec<u8> {
+    let database = include_str!("../../../../deploy/clamav/docfleet.ndb");
+    let hex = database.trim().rsplit(':').next().unwrap().as_bytes();
+    hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}

@@ -1,0 +1,185 @@
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use docfleet_blobs::{Blobs, BlobsConfig};
+use docfleet_events::{DedupOutcome, DocumentDeduplicated, DocumentVirusScanned, ScanVerdict};
+use docfleet_pipeline::{
+    Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
+};
+use uuid::Uuid;
+
+use crate::{
+    Cache, Lookup, RedisConfig,
+    claim::{self, Refusal},
+    contents::{self, Content},
+    identify::{Identity, identify},
+    metric,
+};
+
+/// Why a message has no finding; a closed set.
+mod reason {
+    pub const BLOB_GONE: &str = "blob-gone";
+    pub const BLOB_KEY_INVALID: &str = "blob-key-invalid";
+    /// The store holds something else than what was uploaded and scanned.
+    pub const BLOB_SIZE_DIFFERS: &str = "blob-size-differs";
+    pub const BLOB_STORE_UNAVAILABLE: &str = "blob-store-unavailable";
+}
+
+const READ_DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct Dedup {
+    blobs: Blobs,
+    cache: Cache,
+}
+
+#[derive(Debug)]
+pub enum Finding {
+    /// Infected or unscannable: its bytes are not touched, and the flow ends here.
+    NotClean,
+    Refused {
+        identity: Identity,
+        refusal: Refusal,
+    },
+    Accepted {
+        identity: Identity,
+        lookup: Lookup,
+        /// The first document of this content, as the last run of `record` saw it; for the cache, after the commit.
+        first_document: Mutex<Option<Uuid>>,
+    },
+}
+
+type Found = Worked<DocumentVirusScanned, Finding>;
+
+impl Dedup {
+    /// Waits for the registry, not for Redis.
+    pub async fn new(setup: Setup) -> anyhow::Result<Self> {
+        setup.pin::<DocumentDeduplicated>().await?;
+        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?)?;
+        let cache = Cache::new(setup.section::<RedisConfig>("redis")?)?;
+        Ok(Self::over(blobs, cache))
+    }
+
+    pub fn over(blobs: Blobs, cache: Cache) -> Self {
+        Self { blobs, cache }
+    }
+}
+
+impl Handler for Dedup {
+    type In = DocumentVirusScanned;
+    type Finding = Finding;
+
+    const POLICY: Policy = Policy::UNORDERED.with_costly_work(READ_DEADLINE);
+
+    async fn work(&self, message: &Message<DocumentVirusScanned>, _context: &WorkContext) -> Outcome<Finding> {
+        let event = &message.event;
+        if event.verdict != ScanVerdict::Clean {
+            return Ok(Finding::NotClean);
+        }
+        let blob = self.blobs.open(&event.blob.key).await.map_err(of_blob)?;
+        let identity = identify(blob.bytes).await.map_err(of_blob)?;
+        if i64::try_from(identity.size_bytes) != Ok(event.blob.size_bytes) {
+            let detail = format!("{} bytes were uploaded, {} are there", event.blob.size_bytes, identity.size_bytes);
+            return Err(Failure::poison(reason::BLOB_SIZE_DIFFERS, detail));
+        }
+        if let Err(refusal) = claim::judge(identity.sniffed, &event.file_name, event.declared_mime.as_deref()) {
+            return Ok(Finding::Refused { identity, refusal });
+        }
+        let lookup = self.cache.first_document(&message.meta.tenant, &identity.sha256).await;
+        Ok(Finding::Accepted { identity, lookup, first_document: Mutex::new(None) })
+    }
+
+    async fn record(&self, batch: &[Found], settlement: &mut Settlement<'_>) -> Recorded {
+        let accepted: Vec<Content> = batch.iter().filter_map(content_of).collect();
+        let firsts = contents::claim(settlement.connection(), &accepted).await.map_err(|e| of_database(&e))?;
+        for worked in batch {
+            let first = content_of(worked).and_then(|content| firsts.get(&content.key()).copied());
+            if let Finding::Accepted { first_document, .. } = &worked.finding {
+                *first_document.lock().unwrap_or_else(PoisonError::into_inner) = first;
+            }
+            if let Some(event) = deduplicated(&worked.message.event, &worked.finding, first) {
+                settlement.emit(&worked.message, event);
+            }
+        }
+        Ok(())
+    }
+
+    async fn committed(&self, batch: &[Found]) {
+        let mut news = Vec::new();
+        for worked in batch {
+            count(worked);
+            let Finding::Accepted { identity, lookup, first_document } = &worked.finding else { continue };
+            let Some(first) = *first_document.lock().unwrap_or_else(PoisonError::into_inner) else { continue };
+            let result = match lookup {
+                Lookup::Said(said) if *said == first => "hit",
+                Lookup::Said(_) => "wrong",
+                Lookup::Nothing => "miss",
+                Lookup::Bypassed => "bypassed",
+            };
+            metrics::counter!(metric::CACHE_LOOKUPS_TOTAL, "result" => result).increment(1);
+            if result != "hit" {
+                news.push((worked.message.meta.tenant.clone(), identity.sha256, first));
+            }
+        }
+        self.cache.remember(&news).await;
+    }
+}
+
+fn content_of(worked: &Found) -> Option<Content> {
+    let Finding::Accepted { identity, lookup, .. } = &worked.finding else { return None };
+    Some(Content {
+        tenant: worked.message.meta.tenant.clone(),
+        sha256: identity.sha256,
+        document_id: worked.message.event.document_id,
+        is_probably_known: matches!(lookup, Lookup::Said(_)),
+    })
+}
+
+/// What follows from a finding. `first` is the first document of the content in this tenant.
+fn deduplicated(
+    scanned: &DocumentVirusScanned,
+    finding: &Finding,
+    first: Option<Uuid>,
+) -> Option<DocumentDeduplicated> {
+    let (identity, outcome, duplicate_of, refusal) = match finding {
+        Finding::NotClean => return None,
+        Finding::Refused { identity, refusal } => {
+            (identity, DedupOutcome::Refused, None, Some(refusal.as_str().to_owned()))
+        }
+        Finding::Accepted { identity, .. } => match first.filter(|first| *first != scanned.document_id) {
+            None => (identity, DedupOutcome::Unique, None, None),
+            Some(first) => (identity, DedupOutcome::Duplicate, Some(first), None),
+        },
+    };
+    Some(DocumentDeduplicated {
+        document_id: scanned.document_id,
+        outcome,
+        duplicate_of,
+        reason: refusal,
+        sha256: identity.sha256_hex(),
+        mime: identity.sniffed.kind.mime().to_owned(),
+        file_name: scanned.file_name.clone(),
+        blob: scanned.blob.clone(),
+    })
+}
+
+fn count(worked: &Found) {
+    let (outcome, reason) = match &worked.finding {
+        Finding::NotClean => ("not-clean", ""),
+        Finding::Refused { refusal, .. } => ("refused", refusal.as_str()),
+        Finding::Accepted { first_document, .. } => {
+            let first = *first_document.lock().unwrap_or_else(PoisonError::into_inner);
+            if first == Some(worked.message.event.document_id) { ("unique", "") } else { ("duplicate", "") }
+        }
+    };
+    metrics::counter!(metric::OUTCOMES_TOTAL, "outcome" => outcome, "reason" => reason).increment(1);
+}
+
+fn of_blob(error: docfleet_blobs::Error) -> Failure {
+    match error {
+        docfleet_blobs::Error::NotFound => Failure::poison(reason::BLOB_GONE, error),
+        docfleet_blobs::Error::Config(_) => Failure::poison(reason::BLOB_KEY_INVALID, error),
+        other => Failure::unavailable(reason::BLOB_STORE_UNAVAILABLE, other),
+    }
+}

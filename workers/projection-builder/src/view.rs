@@ -1,0 +1,84 @@
+//! `views.document_view`: one row per document, in whatever order its events come.
+//!
+//! First each event is counted, which makes the rows that are missing and locks all of them in the order of their ids, so
+//! that two settlements with the same documents can not deadlock. Then each stage writes its own columns and no others.
+
+use std::collections::BTreeMap;
+
+use docfleet_events::{DocumentEvent, EventMeta};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::stage::{self, At};
+
+/// An event as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Fact<'a> {
+    pub meta: &'a EventMeta,
+    pub event: &'a DocumentEvent,
+}
+
+/// Applies each of `facts` once. Within the caller's transaction, which knows what was applied before.
+///
+/// Statements: one and one more per kind of event in the batch, whatever its size.
+pub async fn apply(connection: &mut PgConnection, facts: &[Fact<'_>]) -> Result<(), sqlx::Error> {
+    count(connection, facts).await?;
+    let mut latest = Latest::default();
+    facts.iter().for_each(|fact| latest.add(*fact));
+    stage::uploaded(connection, &latest.uploaded).await?;
+    stage::virus_scanned(connection, &latest.virus_scanned).await?;
+    stage::deduplicated(connection, &latest.deduplicated).await?;
+    stage::text_extracted(connection, &latest.text_extracted).await
+}
+
+/// The last event of each kind and document: an UPDATE can not choose between two.
+#[derive(Default)]
+struct Latest<'a> {
+    uploaded: stage::Uploaded<'a>,
+    virus_scanned: stage::VirusScanned<'a>,
+    deduplicated: stage::Deduplicated<'a>,
+    text_extracted: stage::TextExtracted<'a>,
+}
+
+impl<'a> Latest<'a> {
+    fn add(&mut self, Fact { meta, event }: Fact<'a>) {
+        fn keep<'a, E>(of_kind: &mut BTreeMap<Uuid, At<'a, E>>, document: Uuid, meta: &'a EventMeta, event: &'a E) {
+            let is_later = |kept: &At<'_, E>| kept.meta.aggregate_version < meta.aggregate_version;
+            if of_kind.get(&document).is_none_or(is_later) {
+                of_kind.insert(document, At { meta, event });
+            }
+        }
+        let document = event.document_id();
+        match event {
+            DocumentEvent::Uploaded(event) => keep(&mut self.uploaded, document, meta, event),
+            DocumentEvent::VirusScanned(event) => keep(&mut self.virus_scanned, document, meta, event),
+            DocumentEvent::Deduplicated(event) => keep(&mut self.deduplicated, document, meta, event),
+            DocumentEvent::TextExtracted(event) => keep(&mut self.text_extracted, document, meta, event),
+        }
+    }
+}
+
+async fn count(connection: &mut PgConnection, facts: &[Fact<'_>]) -> Result<(), sqlx::Error> {
+    let mut documents: BTreeMap<Uuid, (&EventMeta, i64)> = BTreeMap::new();
+    for fact in facts {
+        documents.entry(fact.event.document_id()).or_insert((fact.meta, 0)).1 += 1;
+    }
+    if documents.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        r"INSERT INTO views.document_view AS v (document_id, tenant, region, version, updated_at)
+          SELECT u.*, clock_timestamp()
+            FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[]) AS u (document_id, tenant, region, events)
+           ORDER BY u.document_id
+          ON CONFLICT (document_id) DO UPDATE
+             SET version = v.version + excluded.version, updated_at = excluded.updated_at",
+    )
+    .bind(documents.keys().copied().collect::<Vec<_>>())
+    .bind(documents.values().map(|(meta, _)| meta.tenant.as_str()).collect::<Vec<_>>())
+    .bind(documents.values().map(|(meta, _)| meta.region.as_str()).collect::<Vec<_>>())
+    .bind(documents.values().map(|(_, events)| *events).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
