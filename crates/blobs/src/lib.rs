@@ -120,27 +120,21 @@ impl Blobs {
         let mut writer = WriteMultipart::new_with_chunk_size(upload, 5 * 1024 * 1024);
         let mut size = 0_u64;
         while let Some(chunk) = chunks.next().await {
-            let problem = match chunk {
+            let taken = match chunk {
+                Ok(chunk) if size + chunk.len() as u64 > max_bytes => Err(Error::TooLarge { limit_bytes: max_bytes }),
                 Ok(chunk) => {
                     size += chunk.len() as u64;
-                    if size <= max_bytes {
-                        // Bounds what waits for the store, whatever the speed of the sender.
-                        match writer.wait_for_capacity(4).await {
-                            Ok(()) => {
-                                writer.put(chunk);
-                                continue;
-                            }
-                            Err(error) => error.into(),
-                        }
-                    } else {
-                        Error::TooLarge { limit_bytes: max_bytes }
-                    }
+                    // Bounds what waits for the store, whatever the speed of the sender.
+                    let capacity = writer.wait_for_capacity(4).await;
+                    capacity.map(|()| writer.put(chunk)).map_err(Error::from)
                 }
-                Err(error) => Error::BrokenUpload(error.to_string()),
+                Err(error) => Err(Error::BrokenUpload(error.to_string())),
             };
-            // What is left of it is no blob: nothing lies under the key. The problem is what the caller must hear.
-            writer.abort().await.ok();
-            return Err(problem);
+            if let Err(problem) = taken {
+                // What is left behind when this fails is no blob; the caller is to hear of the problem itself.
+                writer.abort().await.ok();
+                return Err(problem);
+            }
         }
         writer.finish().await?;
         Ok(size)

@@ -9,6 +9,10 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// Before each topic's and group's name. Empty but in tests.
     pub topic_prefix: String,
+    /// A member of a group that is silent for so long loses its partitions. A frozen process must lose them soon; a busy
+    /// one is never silent, as its poll thread only polls. The broker's own minimum is 6 s.
+    #[serde(with = "humantime_serde")]
+    pub session_timeout: Duration,
     /// Further properties of librdkafka, such as `"security.protocol" = "sasl_ssl"`. The ones that guarantees rest on
     /// are refused.
     pub client: BTreeMap<String, String>,
@@ -16,7 +20,12 @@ pub struct KafkaConfig {
 
 impl Default for KafkaConfig {
     fn default() -> Self {
-        Self { brokers: "127.0.0.1:9092".to_owned(), topic_prefix: String::new(), client: BTreeMap::new() }
+        Self {
+            brokers: "127.0.0.1:9092".to_owned(),
+            topic_prefix: String::new(),
+            session_timeout: Duration::from_secs(15),
+            client: BTreeMap::new(),
+        }
     }
 }
 

@@ -15,7 +15,11 @@ const LEFTOVER_AFTER_SECONDS: u64 = 3_600;
 
 impl Database {
     pub async fn fresh() -> Self {
-        let admin_url = Servers::running().postgres_url();
+        Self::fresh_on(&Servers::running()).await
+    }
+
+    pub async fn fresh_on(servers: &Servers) -> Self {
+        let admin_url = servers.postgres_url();
         let mut admin = PgConnection::connect(&admin_url).await.expect("the test PostgreSQL answers");
         sweep(&mut admin).await;
         let name = unique_name();

@@ -49,7 +49,7 @@ impl Topics {
 
     /// Topics that exist already, also of another cluster than the tests' own.
     pub fn on(brokers: &str, prefix: &str) -> Self {
-        let producer = client(brokers).set("acks", "all").set("linger.ms", "1").create().expect("producer");
+        let producer = client(brokers).set("enable.idempotence", "true").set("linger.ms", "1").create().expect("producer");
         Self { brokers: brokers.to_owned(), prefix: prefix.to_owned(), producer }
     }
 

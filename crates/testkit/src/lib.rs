@@ -6,7 +6,10 @@
 mod database;
 mod kafka;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 pub use database::Database;
 use docfleet_telemetry::Settings;
@@ -39,8 +42,13 @@ impl Servers {
         let path = std::env::var("DOCFLEET_TEST_CONFIG").expect(
             "DOCFLEET_TEST_CONFIG is not set: run the tests through `./dev test` (or `./dev test --only PATTERN`)",
         );
-        let text =
-            std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}: start the servers by `./dev test`"));
+        Self::named_by(Path::new(&path))
+    }
+
+    /// The servers whose configuration is this file.
+    pub fn named_by(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path)
+            .unwrap_or_else(|e| panic!("{}: {e}: start the servers by `./dev test`", path.display()));
         Self { settings: Settings::from_toml(&text) }
     }
 

@@ -19,9 +19,7 @@ const CONSUMER: &[(&str, &str)] = &[
     // The new protocol loses members for good after a missed poll in librdkafka < 2.15 (librdkafka#5541).
     ("group.protocol", "classic"),
     ("partition.assignment.strategy", "cooperative-sticky"),
-    // A frozen process must lose its partitions soon; a busy one never misses a poll, its thread only polls.
-    ("session.timeout.ms", "15000"),
-    ("heartbeat.interval.ms", "3000"),
+    ("heartbeat.interval.ms", "2000"),
     ("max.poll.interval.ms", "120000"),
     // The default holds 64 MiB of a backlog in each consumer's memory.
     ("queued.max.messages.kbytes", "16384"),
@@ -53,7 +51,8 @@ const COMMON: &[(&str, &str)] = &[
 /// # Errors
 /// The name of a property that `[kafka.client]` tries to override.
 pub fn consumer(config: &KafkaConfig, group: &str) -> Result<ClientConfig, String> {
-    client(config, CONSUMER, &[("group.id", group)])
+    let session_ms = config.session_timeout.as_millis().to_string();
+    client(config, CONSUMER, &[("group.id", group), ("session.timeout.ms", &session_ms)])
 }
 
 /// # Errors

@@ -1,0 +1,62 @@
+use std::sync::Arc;
+
+use docfleet_blobs::Blobs;
+use docfleet_events::DocumentUploaded;
+use docfleet_outbox::{Outbox, Registry};
+use docfleet_telemetry::{ServiceConfig, Settings};
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    ApiConfig, Error,
+    config::{TopicsConfig, WebhooksConfig},
+    database,
+    relay_bell::RelayBell,
+};
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) pool: PgPool,
+    pub(crate) blobs: Blobs,
+    pub(crate) outbox: Outbox,
+    pub(crate) relay_bell: RelayBell,
+    /// Where the data of accepted documents lies.
+    pub(crate) region: Arc<str>,
+    pub(crate) api: Arc<ApiConfig>,
+    pub(crate) webhooks: WebhooksConfig,
+    pub(crate) upload_slots: Arc<Semaphore>,
+    /// Uploads run here: they outlive the connection they came on, to tidy up after themselves.
+    pub(crate) uploads: TaskTracker,
+}
+
+impl App {
+    /// Reads the configuration. Connects to nothing yet, so that servers that are away do not keep it from starting.
+    pub fn open(settings: &Settings) -> Result<Self, Error> {
+        let api: ApiConfig = settings.section("api")?;
+        api.validate()?;
+        let registry = Registry::new(&settings.section("registry")?)?;
+        let topics: TopicsConfig = settings.section("kafka")?;
+        Ok(Self {
+            pool: database::pool(&settings.section("postgres")?)?,
+            blobs: Blobs::open_store(&settings.section("blobs")?)?,
+            outbox: Outbox::new(registry, &topics.topic_prefix),
+            relay_bell: RelayBell::default(),
+            region: settings.section::<ServiceConfig>("service")?.region.into(),
+            upload_slots: Arc::new(Semaphore::new(api.uploads_max)),
+            api: Arc::new(api),
+            webhooks: settings.section("webhooks")?,
+            uploads: TaskTracker::new(),
+        })
+    }
+
+    /// Registers the schema of the event that uploads write. Must succeed before the first request: an incompatible
+    /// schema has to stop a deployment, not an upload.
+    ///
+    /// # Errors
+    /// [`docfleet_outbox::Error::RegistryUnavailable`] when trying again may help.
+    pub async fn pin_schemas(&self) -> Result<(), docfleet_outbox::Error> {
+        self.outbox.registry().pin::<DocumentUploaded>().await.map(drop)
+    }
+}

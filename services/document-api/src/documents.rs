@@ -1,0 +1,19 @@
+//! `/v1/documents`: in through [`upload`], out through [`read`], [`list`], [`content`] and [`text`].
+
+mod accept;
+mod content;
+mod file_name;
+mod id;
+mod intake;
+mod list;
+mod read;
+mod represent;
+mod row;
+mod upload;
+
+pub(crate) use content::{content, text};
+pub(crate) use list::list;
+pub(crate) use read::read;
+pub(crate) use upload::upload;
+
+pub(crate) const UPLOAD_PATH: &str = "/v1/documents";

@@ -1,0 +1,91 @@
+use docfleet_events::PageText;
+use sqlx::{PgPool, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::tenant::Tenant;
+
+/// A document with what its view and its deliveries say: all that there is to show.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct DocumentRow {
+    pub id: Uuid,
+    pub tenant: String,
+    pub region: String,
+    pub file_name: String,
+    pub size_bytes: i64,
+    pub declared_mime: Option<String>,
+    pub blob_key: String,
+    pub created_at: OffsetDateTime,
+    /// 0 when the view does not know the document yet.
+    pub version: i64,
+    pub verdict: Option<String>,
+    pub signature: Option<String>,
+    pub scan_reason: Option<String>,
+    pub engine: Option<String>,
+    pub scanned_at: Option<OffsetDateTime>,
+    pub dedup_outcome: Option<String>,
+    pub duplicate_of: Option<Uuid>,
+    pub refused_reason: Option<String>,
+    pub sha256: Option<String>,
+    pub mime: Option<String>,
+    pub deduplicated_at: Option<OffsetDateTime>,
+    pub text_outcome: Option<String>,
+    pub text_reason: Option<String>,
+    pub pages: Option<Json<Vec<PageText>>>,
+    pub page_count: Option<i32>,
+    pub language: Option<String>,
+    pub confidence: Option<f64>,
+    pub text_key: Option<String>,
+    pub excerpt: Option<String>,
+    pub read_at: Option<OffsetDateTime>,
+    pub pending: i64,
+    pub delivered: i64,
+    pub failed: i64,
+}
+
+/// The columns of [`DocumentRow`] for the documents `d` of a FROM item. The tables are joined after that item has
+/// chosen its rows, so that a page costs what its rows cost.
+macro_rules! select_documents {
+    ($from:literal) => {
+        concat!(
+            r"SELECT d.id, d.tenant, d.region, d.file_name, d.size_bytes, d.declared_mime, d.blob_key, d.created_at,
+                     coalesce(v.version, 0) AS version,
+                     v.verdict, v.signature, v.scan_reason, v.engine, v.scanned_at,
+                     v.dedup_outcome, v.duplicate_of, v.refused_reason, v.sha256, v.mime, v.deduplicated_at,
+                     v.text_outcome, v.text_reason, v.pages, v.page_count, v.language, v.confidence, v.text_key,
+                     v.excerpt, v.read_at,
+                     w.pending, w.delivered, w.failed
+                FROM ",
+            $from,
+            r" AS d
+                LEFT JOIN views.document_view v ON v.document_id = d.id
+               CROSS JOIN LATERAL (
+                     SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
+                            count(*) FILTER (WHERE status = 'delivered') AS delivered,
+                            count(*) FILTER (WHERE status = 'failed') AS failed
+                       FROM webhooks.deliveries WHERE document_id = d.id) w
+               ORDER BY d.created_at DESC, d.id"
+        )
+    };
+}
+
+impl DocumentRow {
+    /// None also when the document is another tenant's: not even its existence is told.
+    pub async fn find(pool: &PgPool, tenant: &Tenant, id: Uuid) -> Result<Option<Self>, sqlx::Error> {
+        const SQL: &str = select_documents!("(SELECT * FROM documents.documents WHERE id = $1 AND tenant = $2)");
+        sqlx::query_as(SQL).bind(id).bind(tenant.as_str()).fetch_optional(pool).await
+    }
+
+    /// Newest first.
+    pub async fn page(pool: &PgPool, tenant: &Tenant, limit: i64, offset: i64) -> Result<Vec<Self>, sqlx::Error> {
+        const SQL: &str = select_documents!(
+            "(SELECT * FROM documents.documents WHERE tenant = $1 ORDER BY created_at DESC, id LIMIT $2 OFFSET $3)"
+        );
+        sqlx::query_as(SQL).bind(tenant.as_str()).bind(limit).bind(offset).fetch_all(pool).await
+    }
+
+    /// Only the explicit verdict of the engine opens a document; whatever else stands there does not.
+    pub fn is_clean(&self) -> bool {
+        self.verdict.as_deref() == Some("clean")
+    }
+}

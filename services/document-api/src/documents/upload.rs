@@ -1,0 +1,240 @@
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State, multipart::Field},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures::TryStreamExt;
+use sha2::{Digest, Sha256};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::{
+    accept::{NotAccepted, Stored, accept},
+    file_name::{harmless, media_type},
+    intake::{Intake, OVERHEAD_BYTES_MAX},
+    represent::{AcceptedRow, Document, path_of},
+};
+use crate::{
+    App,
+    idempotency::{self, Claim, Found, IdempotencyKey},
+    metric,
+    problem::{Kind, Problem},
+    tenant::Tenant,
+};
+
+/// `POST /v1/documents`
+pub(crate) async fn upload(
+    State(app): State<App>,
+    tenant: Tenant,
+    IdempotencyKey(key): IdempotencyKey,
+    request: Request,
+) -> Result<Response, Problem> {
+    let busy = |_| Problem::of(Kind::Busy).retry_after(Duration::from_secs(2));
+    let slot = Arc::clone(&app.upload_slots).try_acquire_owned().map_err(busy)?;
+    let uploads = app.uploads.clone();
+    let upload = Upload::of(app, tenant, request).await?;
+    // A task of its own: when the client leaves, this handler is dropped wherever it stands, and there are a blob and a
+    // claim to be tidied up.
+    let running = uploads.spawn(
+        async move {
+            let answer = upload.answer(key).await;
+            drop(slot);
+            answer
+        }
+        .in_current_span(),
+    );
+    running.await.unwrap_or_else(|_| Err(Problem::of(Kind::Internal)))
+}
+
+struct Upload {
+    app: App,
+    tenant: Tenant,
+    intake: Intake,
+    form: Multipart,
+}
+
+/// What the client says about its file.
+struct Claimed {
+    file_name: String,
+    declared_mime: Option<String>,
+}
+
+impl Upload {
+    async fn of(app: App, tenant: Tenant, request: Request) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let intake = Intake::new(body, &app.api);
+        let announced: Option<u64> =
+            parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        if announced.is_some_and(|bytes| bytes > app.api.upload_bytes_max.saturating_add(OVERHEAD_BYTES_MAX as u64)) {
+            intake.drain().await;
+            return Err(too_large(&app));
+        }
+        let mut request = Request::from_parts(parts, intake.reader());
+        // Files are counted on their way into the store, all else by the intake.
+        DefaultBodyLimit::disable().apply(&mut request);
+        match Multipart::from_request(request, &()).await {
+            Ok(form) => Ok(Self { app, tenant, intake, form }),
+            Err(_) => {
+                intake.drain().await;
+                Err(Problem::of(Kind::NotMultipart))
+            }
+        }
+    }
+
+    async fn answer(mut self, key: Option<String>) -> Result<Response, Problem> {
+        let answer = match key {
+            None => self.take_in(None).await,
+            Some(key) => self.take_in_under(&key).await,
+        };
+        if answer.is_err() {
+            self.intake.drain().await;
+        }
+        answer
+    }
+
+    async fn take_in_under(&mut self, key: &str) -> Result<Response, Problem> {
+        let pool = self.app.pool.clone();
+        match idempotency::claim(&pool, &self.tenant, key).await? {
+            Found::Free(claim) => {
+                let answer = claim.while_held(&pool, self.take_in(Some(&claim))).await;
+                if answer.is_err() {
+                    claim.release(&pool).await;
+                }
+                answer
+            }
+            Found::Settled { document_id, fingerprint } => self.repeat(document_id, &fingerprint).await,
+        }
+    }
+
+    async fn take_in(&mut self, claim: Option<&Claim>) -> Result<Response, Problem> {
+        let stored = self.store().await?;
+        match accept(&self.app, &stored, claim).await {
+            Ok(accepted) => {
+                tracing::info!(document_id = %stored.id, size_bytes = stored.size_bytes, "accepted");
+                metrics::counter!(metric::UPLOADED_BYTES_TOTAL).increment(stored.size_bytes.unsigned_abs());
+                Ok(created(accepted, false))
+            }
+            Err(NotAccepted::Certainly(problem)) => {
+                self.forget(&stored.blob_key).await;
+                Err(problem)
+            }
+            Err(NotAccepted::Perhaps(problem)) => Err(problem),
+        }
+    }
+
+    /// Streams the file into the blob store.
+    async fn store(&mut self) -> Result<Stored, Problem> {
+        let (claimed, file) = file_of(&mut self.form, &self.intake).await?;
+        let id = Uuid::now_v7();
+        let blob_key = format!("{}/documents/{id}", self.tenant.as_str());
+        let mut hasher = claimed.hasher();
+        let chunks = file.inspect_ok(|chunk| hasher.update(chunk));
+        self.intake.enter_file();
+        let put = self.app.blobs.put_stream(&blob_key, chunks, self.app.api.upload_bytes_max).await;
+        self.intake.leave_file();
+        let size_bytes = put.map_err(|error| match error {
+            docfleet_blobs::Error::TooLarge { .. } => too_large(&self.app),
+            docfleet_blobs::Error::BrokenUpload(_) => broken(&self.intake),
+            other => other.into(),
+        })?;
+        if let Err(problem) = self.nothing_more().await {
+            self.forget(&blob_key).await;
+            return Err(problem);
+        }
+        Ok(Stored {
+            id,
+            tenant: self.tenant.as_str().to_owned(),
+            file_name: claimed.file_name,
+            declared_mime: claimed.declared_mime,
+            blob_key,
+            size_bytes: i64::try_from(size_bytes).map_err(|_| too_large(&self.app))?,
+            fingerprint: hasher.finalize().to_vec(),
+        })
+    }
+
+    /// Reads the file only to see whether it is the one that was accepted under the key.
+    async fn repeat(&mut self, document_id: Uuid, fingerprint: &[u8]) -> Result<Response, Problem> {
+        let (claimed, mut file) = file_of(&mut self.form, &self.intake).await?;
+        let mut hasher = claimed.hasher();
+        let mut size_bytes = 0_u64;
+        self.intake.enter_file();
+        while let Some(chunk) = file.try_next().await.map_err(|_| broken(&self.intake))? {
+            size_bytes += chunk.len() as u64;
+            if size_bytes > self.app.api.upload_bytes_max {
+                return Err(too_large(&self.app));
+            }
+            hasher.update(&chunk);
+        }
+        self.intake.leave_file();
+        drop(file);
+        self.nothing_more().await?;
+        if hasher.finalize().as_slice() != fingerprint {
+            return Err(Problem::of(Kind::IdempotencyKeyReused));
+        }
+        let accepted = sqlx::query_as(
+            r"SELECT id, tenant, region, file_name, size_bytes, declared_mime, created_at
+                FROM documents.documents WHERE id = $1",
+        );
+        Ok(created(accepted.bind(document_id).fetch_one(&self.app.pool).await?, true))
+    }
+
+    async fn nothing_more(&mut self) -> Result<(), Problem> {
+        match self.form.next_field().await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(Problem::of(Kind::TooManyParts)),
+            Err(_) => Err(broken(&self.intake)),
+        }
+    }
+
+    /// Deletes the bytes of a document that was not accepted. Best effort: nobody will ever ask for an orphan.
+    async fn forget(&self, blob_key: &str) {
+        if let Err(error) = self.app.blobs.delete(blob_key).await {
+            tracing::warn!(%error, blob_key, "an orphan blob is left");
+        }
+    }
+}
+
+async fn file_of<'f>(form: &'f mut Multipart, intake: &Intake) -> Result<(Claimed, Field<'f>), Problem> {
+    match form.next_field().await {
+        Ok(Some(part)) if part.name() == Some("file") => {
+            let file_name = harmless(part.file_name());
+            let declared_mime = media_type(part.content_type());
+            Ok((Claimed { file_name, declared_mime }, part))
+        }
+        Ok(_) => Err(Problem::of(Kind::MissingFile)),
+        Err(_) => Err(broken(intake)),
+    }
+}
+
+impl Claimed {
+    /// Begins the fingerprint. Lengths keep the fields apart.
+    fn hasher(&self) -> Sha256 {
+        let mut hasher = Sha256::new();
+        for field in [self.file_name.as_str(), self.declared_mime.as_deref().unwrap_or_default()] {
+            hasher.update((field.len() as u64).to_be_bytes());
+            hasher.update(field);
+        }
+        hasher
+    }
+}
+
+fn too_large(app: &App) -> Problem {
+    Problem::new(Kind::TooLarge, format!("A file may have at most {} bytes.", app.api.upload_bytes_max))
+}
+
+/// The multipart reader gave up: because of the body, or of what stands in it.
+fn broken(intake: &Intake) -> Problem {
+    intake.fault().map_or_else(|| Problem::of(Kind::InvalidMultipart), Problem::from)
+}
+
+fn created(accepted: AcceptedRow, replayed: bool) -> Response {
+    let location = [(header::LOCATION, path_of(accepted.id))];
+    let mut response = (StatusCode::CREATED, location, Json(Document::from(accepted))).into_response();
+    if replayed {
+        response.headers_mut().insert("idempotency-replayed", header::HeaderValue::from_static("true"));
+    }
+    response
+}
