@@ -1,0 +1,74 @@
+//! What the ledger holds, finding or not.
+
+use serde::Serialize;
+use sqlx::{FromRow, PgConnection};
+
+use crate::{Error, consumer::CONSUMERS};
+
+#[derive(Serialize)]
+pub struct Totals {
+    pub events: i64,
+    pub consumers: Vec<OfConsumer>,
+    pub dead: Vec<DeadReason>,
+    /// Messages that could not be decoded, by consumer: they have an outcome, but no event.
+    pub undecodable: i64,
+    /// Consumers of this version that never started: what they owe can not be known.
+    pub never_started: Vec<&'static str>,
+}
+
+#[derive(Serialize, FromRow)]
+pub struct OfConsumer {
+    pub consumer: String,
+    pub owed: i64,
+    pub done: i64,
+    pub skipped: i64,
+    pub dead: i64,
+    pub discarded: i64,
+    pub retrying: i64,
+    pub missing: i64,
+}
+
+#[derive(Serialize, FromRow)]
+pub struct DeadReason {
+    pub consumer: String,
+    pub reason: String,
+    pub count: i64,
+}
+
+pub async fn read(connection: &mut PgConnection, young: f64) -> Result<Totals, Error> {
+    let events = sqlx::query_scalar(
+        "SELECT count(*) FROM pipeline.outbox_events WHERE kind = 'event' AND created_at < now() - make_interval(secs => $1)",
+    )
+    .bind(young)
+    .fetch_one(&mut *connection)
+    .await?;
+    let consumers: Vec<OfConsumer> = sqlx::query_as(
+        r"SELECT s.consumer, count(o.event_id) AS owed,
+                 count(*) FILTER (WHERE i.outcome = 'done') AS done,
+                 count(*) FILTER (WHERE i.outcome = 'skipped') AS skipped,
+                 count(*) FILTER (WHERE i.outcome = 'dead') AS dead,
+                 count(*) FILTER (WHERE i.outcome = 'discarded') AS discarded,
+                 count(*) FILTER (WHERE i.outcome = 'retrying') AS retrying,
+                 count(o.event_id) FILTER (WHERE i.event_id IS NULL) AS missing
+            FROM pipeline.subscriptions s
+            LEFT JOIN pipeline.outbox_events o
+              ON o.topic = s.topic AND o.kind = 'event' AND o.created_at < now() - make_interval(secs => $1)
+            LEFT JOIN pipeline.inbox i ON i.consumer = s.consumer AND i.event_id = o.event_id
+           GROUP BY s.consumer ORDER BY s.consumer",
+    )
+    .bind(young)
+    .fetch_all(&mut *connection)
+    .await?;
+    let dead = sqlx::query_as(
+        r"SELECT consumer, coalesce(reason, 'unknown') AS reason, count(*) AS count
+            FROM pipeline.inbox WHERE outcome = 'dead' GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let undecodable = sqlx::query_scalar("SELECT count(*) FROM pipeline.inbox WHERE event_day = DATE '1970-01-01'")
+        .fetch_one(connection)
+        .await?;
+    let started = |name: &str| consumers.iter().any(|of| of.consumer == name);
+    let never_started = CONSUMERS.into_iter().filter(|name| !started(name)).collect();
+    Ok(Totals { events, consumers, dead, undecodable, never_started })
+}

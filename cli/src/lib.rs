@@ -1,0 +1,49 @@
+//! The operator's and the developer's tool. One module per command; what they share stands beside them:
+//! [`config`] (where the servers are), [`servers`] (connections), [`api`] (the document API), [`output`] (the only
+//! module that prints), [`error`] (what went wrong, what to do next, which exit code).
+
+mod api;
+mod args;
+mod audit;
+mod config;
+mod consumer;
+mod dlq;
+mod error;
+mod listen;
+mod output;
+mod servers;
+mod setup;
+mod status;
+mod submit;
+
+use std::process::ExitCode;
+
+pub use args::Cli;
+use args::{Command, Global};
+use config::Config;
+pub use error::Error;
+use output::Exit;
+
+/// Runs one command; every error is told on standard error.
+pub async fn run(cli: Cli) -> ExitCode {
+    match dispatch(cli.global, cli.command).await {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::complain(&error);
+            error.exit().into()
+        }
+    }
+}
+
+async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
+    let config = Config::load(global.config.as_deref())?;
+    let json = global.json;
+    match command {
+        Command::Setup(args) => output::show(&setup::run(&config, &args).await?, json),
+        Command::Submit(args) => output::show(&submit::run(&config, &args).await?, json),
+        Command::Listen(args) => listen::run(&config, &args, json).await,
+        Command::Status(args) => status::run(&config, &args, json).await,
+        Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
+        Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
+    }
+}

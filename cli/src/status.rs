@@ -1,0 +1,70 @@
+//! `docfleet status`: one reading of the whole fleet from outside. [`lag`] (Kafka) beside [`backlog`] (PostgreSQL).
+//!
+//! What is in flight inside a worker can not be seen from here: it counts as lag until it is settled and committed.
+//! The worker's own `/metrics` shows it.
+
+mod backlog;
+mod lag;
+mod reading;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use humantime_serde::re::humantime::parse_duration;
+use time::OffsetDateTime;
+
+use crate::{
+    Config, Error,
+    output::{self, Exit},
+    servers,
+};
+use reading::Reading;
+
+const EXAMPLES: &str = "\
+Examples:
+  docfleet status
+  docfleet status --partitions                  # each partition for itself
+  docfleet status --watch                       # again every 2 s; --watch 10s for another pace
+  docfleet status --json | jq '[.queues[].lag_messages] | add'
+
+Lag counts from the committed offset to the end of the partition: what a worker holds in flight is part of it.
+Lag in seconds is the age of the first message that is not committed.";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct StatusArgs {
+    /// Show each partition, not each topic's sum
+    #[arg(long)]
+    partitions: bool,
+    /// Read again and again; with --json one line each
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", value_parser = parse_duration)]
+    watch: Option<Duration>,
+}
+
+pub async fn run(config: &Config, args: &StatusArgs, json: bool) -> Result<Exit, Error> {
+    let Some(pace) = args.watch else {
+        return output::show(&read(config, args.partitions).await?, json);
+    };
+    loop {
+        match read(config, args.partitions).await {
+            Ok(reading) if json => output::json_line(&reading)?,
+            Ok(reading) => {
+                output::start_over()?;
+                output::show(&reading, false)?;
+            }
+            // Somebody watches: that a server is away is what they want to see.
+            Err(error) if error.is_away() => output::complain(&error),
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(pace).await;
+    }
+}
+
+async fn read(config: &Config, by_partition: bool) -> Result<Reading, Error> {
+    let started = Instant::now();
+    let read_at = OffsetDateTime::now_utc();
+    let mut connection = servers::postgres(config).await?;
+    let queues = backlog::queues(&mut connection, &config.topic_prefix).await?;
+    let (backlog, lags) = tokio::try_join!(backlog::read(&mut connection), lag::read(config, queues))?;
+    Ok(Reading::of(read_at, started.elapsed(), backlog, lags, by_partition))
+}

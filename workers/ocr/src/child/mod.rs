@@ -1,0 +1,127 @@
+//! The child: the only place where foreign bytes are parsed. It answers questions on standard input until that ends.
+//!
+//! It owns nothing worth stealing: no environment, no configuration but `[ocr]`, no connection; its directory is its own
+//! and dies with it. It says nothing on standard error, since what it could say there is about the document, and writes no
+//! document to a disk, where a kill would leave it.
+
+mod document;
+mod limits;
+mod pdf;
+mod picture;
+mod plain;
+mod recognizer;
+mod text_layer;
+mod tiff;
+mod tool;
+mod tsv;
+
+use std::io::{self, Write};
+
+use docfleet_events::TextSource;
+
+use self::{document::Document, recognizer::Recognizer};
+use crate::{
+    OcrConfig, Unreadable,
+    protocol::{FrameError, Reply, Request, frame_start, read_frame},
+};
+
+/// Ends the child; the worker sees a crash.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the command line is not the worker's")]
+    Arguments(#[source] serde_json::Error),
+    #[error("limits: {0}")]
+    Limits(#[from] nix::Error),
+    #[error("tesseract: {0}")]
+    Tesseract(String),
+    #[error("{name} was ended by a signal or a limit")]
+    ToolCrashed { name: &'static str },
+    #[error("a file in memory: {0}")]
+    Memory(#[source] io::Error),
+    #[error("{name}: {source}")]
+    Tool { name: &'static str, source: io::Error },
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("a page of no document was asked for")]
+    NothingOpen,
+}
+
+/// Why a question about a document has no answer.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Fact(#[from] Unreadable),
+    /// Not the document's fault, as far as one can know: it is to be tried again.
+    #[error(transparent)]
+    Crash(#[from] Error),
+}
+
+/// Text of one page.
+#[derive(Debug, Clone, PartialEq)]
+struct PageText {
+    source: TextSource,
+    confidence: Option<f64>,
+    words: u32,
+    text: String,
+}
+
+/// Sets the limits, starts the engine and answers until standard input ends.
+///
+/// # Errors
+/// Whatever keeps it from answering; the process is to exit non-zero.
+pub fn serve(config: &str) -> Result<(), Error> {
+    let config: OcrConfig = serde_json::from_str(config).map_err(Error::Arguments)?;
+    limits::confine(&config)?;
+    let (mut questions, mut answers) = (io::stdin().lock(), io::stdout().lock());
+    let mut recognizer = match prepare(&config) {
+        Ok((recognizer, ready)) => {
+            send(&mut answers, &ready, b"")?;
+            recognizer
+        }
+        Err(error) => {
+            send(&mut answers, &Reply::Broken { why: error.to_string() }, b"")?;
+            return Err(error);
+        }
+    };
+    let mut open = None;
+    while let Some((request, body)) = read_frame::<Request>(&mut questions, config.document_bytes_max)? {
+        limits::grant_cpu(&config)?;
+        let answer = match request {
+            Request::Open { kind } => {
+                open = None;
+                Document::open(kind, body, &config).map(|document| {
+                    let reply = Reply::Opened { pages: document.pages() };
+                    open = Some(document);
+                    (reply, String::new())
+                })
+            }
+            Request::Page { number } => {
+                let document = open.as_ref().ok_or(Error::NothingOpen)?;
+                document.read(number, &config, &mut recognizer).map(|PageText { source, confidence, words, text }| {
+                    (Reply::Page { source, confidence, words }, text)
+                })
+            }
+        };
+        match answer {
+            Ok((_, text)) if text.len() > config.text_bytes_max => {
+                send(&mut answers, &Reply::Unreadable { reason: Unreadable::TooLarge }, b"")?;
+            }
+            Ok((reply, text)) => send(&mut answers, &reply, text.as_bytes())?,
+            Err(Refusal::Fact(reason)) => send(&mut answers, &Reply::Unreadable { reason }, b"")?,
+            Err(Refusal::Crash(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn prepare(config: &OcrConfig) -> Result<(Recognizer, Reply), Error> {
+    let recognizer = Recognizer::start(config)?;
+    let ready = Reply::Ready { tesseract: Recognizer::version(), poppler: pdf::version()? };
+    Ok((recognizer, ready))
+}
+
+fn send(stream: &mut impl Write, reply: &Reply, body: &[u8]) -> Result<(), FrameError> {
+    stream.write_all(&frame_start(reply, body.len())?)?;
+    stream.write_all(body)?;
+    Ok(stream.flush()?)
+}

@@ -1,0 +1,113 @@
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// `[ocr]`. The whole section is handed to each child on its command line: nothing in it is secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OcrConfig {
+    /// Tesseract's language codes, such as `deu+eng`. More languages are slower.
+    pub languages: String,
+    /// Directory of the `.traineddata` files; the system's when absent.
+    pub tessdata: Option<PathBuf>,
+    /// Documents that are read at once, each in a child of its own. 0: one a core.
+    pub children: usize,
+    /// A child is replaced after so many documents: it bounds what a leak can add up to.
+    pub documents_per_child: u32,
+    /// A longer document is unreadable, `too-many-pages`.
+    pub pages_max: u32,
+    /// A larger document is unreadable, `too-large`.
+    pub document_bytes_max: usize,
+    /// Of one picture or rendered page: beyond it `too-large-image`.
+    pub image_pixels_max: u64,
+    /// A document with more text is unreadable, `too-large`.
+    pub text_bytes_max: usize,
+    /// Pages without a usable text layer are rendered at this resolution. On noisy scans 200 is both faster and more
+    /// exact than 300.
+    pub render_dpi: u32,
+    /// Address space of a child, and of each tool that it runs.
+    pub memory_bytes_max: u64,
+    /// Wall clock for opening a document.
+    #[serde(with = "humantime_serde")]
+    pub open_time_max: Duration,
+    /// Wall clock for one page.
+    #[serde(with = "humantime_serde")]
+    pub page_time_max: Duration,
+    /// Wall clock for all pages of a document.
+    #[serde(with = "humantime_serde")]
+    pub document_time_max: Duration,
+}
+
+impl Default for OcrConfig {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            languages: "deu+eng".to_owned(),
+            tessdata: None,
+            children: 0,
+            documents_per_child: 200,
+            pages_max: 100,
+            document_bytes_max: 64 * MIB,
+            image_pixels_max: 64_000_000,
+            text_bytes_max: 16 * MIB,
+            render_dpi: 200,
+            memory_bytes_max: 2 * 1024 * 1024 * 1024,
+            open_time_max: Duration::from_secs(30),
+            page_time_max: Duration::from_secs(60),
+            document_time_max: Duration::from_secs(300),
+        }
+    }
+}
+
+impl OcrConfig {
+    /// How many children run.
+    pub fn pool_size(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        if self.children == 0 { cores() } else { self.children }
+    }
+
+    /// # Errors
+    /// What is wrong. The codes become part of a path inside Tesseract.
+    pub fn validate(&self) -> Result<(), String> {
+        let is_code =
+            |code: &str| (3..=20).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+        if !self.languages.split('+').all(is_code) {
+            return Err("ocr.languages: language codes joined by +, such as deu+eng".to_owned());
+        }
+        if !(70..=600).contains(&self.render_dpi) {
+            return Err("ocr.render_dpi: between 70 and 600".to_owned());
+        }
+        // What decoding and recognizing the largest picture takes. With less, running out of memory looks like a damaged
+        // picture.
+        if self.memory_bytes_max / 20 < self.image_pixels_max {
+            return Err("ocr.memory_bytes_max: at least 20 bytes for each of ocr.image_pixels_max".to_owned());
+        }
+        if self.pages_max == 0 || self.documents_per_child == 0 {
+            return Err("ocr.pages_max and ocr.documents_per_child: at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_memory_follows_pixels() {
+        assert!(OcrConfig::default().validate().is_ok());
+        let greedy = OcrConfig { image_pixels_max: 1_000_000_000, ..OcrConfig::default() };
+        assert!(greedy.validate().is_err_and(|why| why.contains("memory_bytes_max")));
+    }
+
+    #[test]
+    fn languages_that_could_be_paths_are_refused() {
+        let with = |languages: &str| OcrConfig { languages: languages.to_owned(), ..OcrConfig::default() };
+        for good in ["eng", "deu+eng", "chi_sim"] {
+            assert!(with(good).validate().is_ok(), "{good}");
+        }
+        for bad in ["", "+", "../../etc", "deu+", "de u", "deu;eng"] {
+            assert!(with(bad).validate().is_err(), "{bad}");
+        }
+    }
+}

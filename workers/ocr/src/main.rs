@@ -1,0 +1,13 @@
+//! The OCR worker, and, re-executed by it with [`ocr::CHILD_ARGUMENT`], the child that reads foreign bytes.
+
+use ocr::{CHILD_ARGUMENT, Ocr, child};
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(CHILD_ARGUMENT) {
+        // Before the runtime's threads start: the limits are for all that the process does.
+        return Ok(child::serve(&arguments.next().unwrap_or_default())?);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(docfleet_pipeline::run("ocr", Ocr::new))
+}

@@ -1,0 +1,90 @@
+//! A child that was taken over by a document, played by a script.
+
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+
+use ocr::{
+    Kind, OcrConfig,
+    engine::{Engine, Error},
+    protocol::{Reply, frame_start},
+};
+use tempfile::TempDir;
+
+use super::{
+    jail::{gone, mark},
+    one_child, read,
+};
+
+/// A program that says it is ready and then does `deed`.
+fn child_that(deed: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let ready = frame_start(&Reply::Ready { tesseract: "5".into(), poppler: "22".into() }, 0).unwrap();
+    std::fs::write(at("ready"), ready).unwrap();
+    std::fs::write(at("opened"), frame_start(&Reply::Opened { pages: 1 }, 0).unwrap()).unwrap();
+    std::fs::write(at("many"), frame_start(&Reply::Opened { pages: u32::MAX }, 0).unwrap()).unwrap();
+    let page = Reply::Page { source: docfleet_events::TextSource::Ocr, confidence: Some(1e300), words: u32::MAX };
+    std::fs::write(at("page"), [frame_start(&page, 4).unwrap(), b"a\0b\xFF".to_vec()].concat()).unwrap();
+    let script = format!("#!/bin/sh\nhere='{}'\ncat \"$here/ready\"\n{deed}\n", directory.path().display());
+    let program = at("child");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    (directory, program)
+}
+
+async fn error_of(deed: &str, config: OcrConfig) -> Error {
+    let (_directory, program) = child_that(deed);
+    let engine = Engine::start(program, config).await.expect("it says that it is ready");
+    read(&engine, Kind::Picture, &b"document"[..]).await.expect_err(deed)
+}
+
+#[tokio::test]
+async fn endless_output_ends_the_child_and_fills_nothing() {
+    let error = error_of(&format!("yes {}", mark(20)), one_child()).await;
+    assert!(matches!(error, Error::Protocol(_)), "{error}");
+    gone("yes 99880001").await;
+}
+
+#[tokio::test]
+async fn endless_silence_ends_with_the_whole_group() {
+    let config = OcrConfig { open_time_max: Duration::from_millis(300), ..one_child() };
+    let error = error_of(&format!("sleep {} & sleep {}", mark(31), mark(32)), config).await;
+    assert!(matches!(error, Error::TooSlow(_)), "{error}");
+    for nth in [31, 32] {
+        gone(&mark(nth).to_string()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_ends_by_a_signal_is_a_crash_that_says_so() {
+    let error = error_of("kill -SEGV $$", one_child()).await;
+    assert!(matches!(&error, Error::Crashed(how) if how.contains("SIGSEGV")), "{error}");
+    let error = error_of("exit 7", one_child()).await;
+    assert!(matches!(&error, Error::Crashed(how) if how.contains('7')), "{error}");
+}
+
+#[tokio::test]
+async fn claims_beyond_the_agreement_are_not_believed() {
+    let error = error_of("cat \"$here/many\"; sleep 60", one_child()).await;
+    assert!(matches!(error, Error::Protocol(_)), "{error}");
+    let error = error_of("cat \"$here/page\"; sleep 60", one_child()).await;
+    assert!(matches!(error, Error::Protocol(_)), "a page before the opening: {error}");
+}
+
+#[tokio::test]
+async fn numbers_and_text_of_a_page_are_brought_within_their_ranges() {
+    let (_directory, program) = child_that("cat \"$here/opened\" \"$here/page\"; sleep 60");
+    let engine = Engine::start(program, one_child()).await.unwrap();
+    let reading = read(&engine, Kind::Picture, &b"document"[..]).await.unwrap();
+    assert_eq!((reading.confidence(), reading.text().as_str()), (Some(100.0), "ab\u{FFFD}"));
+    assert!(reading.pages()[0].words < 10);
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_child_does_not_start() {
+    for program in ["/bin/true", "/nonexistent", "/bin/yes"] {
+        assert!(matches!(Engine::start(program.into(), one_child()).await, Err(Error::Start(_))), "{program}");
+    }
+    let no_data = OcrConfig { languages: "tlh".to_owned(), ..one_child() };
+    let error = Engine::start(super::worker(), no_data).await.err().expect("Klingon is not installed");
+    assert!(error.to_string().contains("no data for the languages tlh"), "{error}");
+}

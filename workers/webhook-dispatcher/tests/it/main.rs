@@ -1,0 +1,9 @@
+//! The two halves against the real PostgreSQL and receivers on loopback, kind ones and hostile ones.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod delivery;
+mod endpoint;
+mod enqueue;
+mod hostile;
+mod lease;
+mod rig;
