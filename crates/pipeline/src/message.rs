@@ -87,16 +87,22 @@ impl Identity {
     /// The payload is not readable, so nothing in it can be trusted to say who it is or when it happened. The day is a
     /// constant: it must be the same when the message is replayed from another topic, at another time.
     pub fn of_place(record: &Record) -> Self {
-        let (topic, partition, offset) = record.origin();
-        let event_id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("kafka:{topic}/{partition}/{offset}").as_bytes());
         Self {
-            event_id,
-            event_day: OffsetDateTime::UNIX_EPOCH.date(),
+            event_id: place_id(record),
+            event_day: PLACE_DAY,
             event_type: "unknown".to_owned(),
             tenant: record.header("tenant").unwrap_or("unknown").to_owned(),
             region: record.header("region").unwrap_or("unknown").to_owned(),
         }
     }
+}
+
+/// The day of every identity that is a place.
+pub(crate) const PLACE_DAY: Date = OffsetDateTime::UNIX_EPOCH.date();
+
+pub(crate) fn place_id(record: &Record) -> Uuid {
+    let (topic, partition, offset) = record.origin();
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("kafka:{topic}/{partition}/{offset}").as_bytes())
 }
 
 /// A decoded message.

@@ -22,6 +22,9 @@ use crate::{
     metric,
 };
 
+/// A try that is late by more than this is no try any more but a stall.
+const EXCUSE_MARGIN: Duration = Duration::from_secs(30);
+
 /// A message whose outcome is to be settled.
 pub(crate) struct Finished<H: Handler> {
     pub in_flight: InFlight,
@@ -124,6 +127,7 @@ impl<H: Handler> Processor<H> {
         let _slot = self.slots.acquire().await.map_err(|e| Failure::fatal("shutting-down", e))?;
         let started = Instant::now();
         let deadline = started + H::POLICY.work_deadline;
+        self.progress.excuse_until(deadline.into_std() + EXCUSE_MARGIN);
         let context = WorkContext { deadline, shutdown: self.shutdown.clone() };
         // A panic is a failed try of this message, not the end of the others.
         let work = AssertUnwindSafe(self.handler.work(message, &context)).catch_unwind();
@@ -156,13 +160,12 @@ impl<H: Handler> Processor<H> {
     /// only the end of the process ends the waiting.
     async fn until_available<T, F: Future<Output = Outcome<T>>>(&self, mut step: impl FnMut() -> F) -> Outcome<T> {
         let mut waits = 0;
-        let mut held = None;
         loop {
             let failure = match step().await {
                 Err(failure) if failure.class == Class::Unavailable => failure,
                 other => return other,
             };
-            held.get_or_insert_with(|| self.progress.hold());
+            self.progress.excuse_until(std::time::Instant::now() + self.retry.backoff_max + EXCUSE_MARGIN);
             self.count_failed_try(&failure);
             tracing::warn!(consumer = self.consumer, reason = failure.reason, detail = %failure.detail, waits, "waiting");
             self.pause(waits).await?;

@@ -36,7 +36,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Topics {
     /// `names` without the prefix.
     pub async fn create(prefix: &str, names: &[&str], partitions: i32) -> Self {
-        let topics_of = Self::on(&Servers::running().brokers(), prefix);
+        Self::create_on(&Servers::running(), prefix, names, partitions).await
+    }
+
+    pub async fn create_on(servers: &Servers, prefix: &str, names: &[&str], partitions: i32) -> Self {
+        let topics_of = Self::on(&servers.brokers(), prefix);
         let admin: AdminClient<DefaultClientContext> = topics_of.client().create().expect("admin client");
         let full: Vec<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
         let topics: Vec<NewTopic<'_>> =
@@ -49,7 +53,8 @@ impl Topics {
 
     /// Topics that exist already, also of another cluster than the tests' own.
     pub fn on(brokers: &str, prefix: &str) -> Self {
-        let producer = client(brokers).set("enable.idempotence", "true").set("linger.ms", "1").create().expect("producer");
+        let producer =
+            client(brokers).set("enable.idempotence", "true").set("linger.ms", "1").create().expect("producer");
         Self { brokers: brokers.to_owned(), prefix: prefix.to_owned(), producer }
     }
 

@@ -36,6 +36,8 @@ use crate::{
 };
 
 const TICK: Duration = Duration::from_millis(50);
+/// An idle partition's last commit may have been lost without a word, and would show a lag for ever.
+const RENEW_COMMITS: Duration = Duration::from_secs(15);
 /// The driver answers a handover so much before the poll thread stops waiting for it.
 const HANDOVER_MARGIN: Duration = Duration::from_millis(500);
 
@@ -52,6 +54,8 @@ pub(crate) struct Driver<H: Handler> {
     handovers: Vec<Handover>,
     epoch: u64,
     committed_at: Instant,
+    /// When all frontiers were last named, moved or not.
+    renewed_at: Instant,
     /// Set when the process is to end: until when what is out may settle.
     draining_until: Option<Instant>,
     done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
@@ -78,6 +82,7 @@ impl<H: Handler> Driver<H> {
             handovers: Vec::new(),
             epoch: 0,
             committed_at: Instant::now(),
+            renewed_at: Instant::now(),
             draining_until: None,
             done: mpsc::unbounded_channel(),
         }
@@ -136,7 +141,7 @@ impl<H: Handler> Driver<H> {
             BrokerEvent::CommitFailed(partitions) => {
                 for source in &partitions {
                     if let Some(partition) = self.owned.get_mut(source) {
-                        partition.ledger.commit_failed();
+                        partition.ledger.commit_again();
                     }
                 }
             }
@@ -202,6 +207,10 @@ impl<H: Handler> Driver<H> {
         self.finish_handovers();
         if self.committed_at.elapsed() >= self.config.commit_interval {
             self.committed_at = Instant::now();
+            if self.renewed_at.elapsed() >= RENEW_COMMITS {
+                self.renewed_at = Instant::now();
+                self.owned.values_mut().for_each(|partition| partition.ledger.commit_again());
+            }
             let offsets = self.take_frontiers();
             if !offsets.is_empty() {
                 self.connection.commands.send(BrokerCommand::Commit(offsets));

@@ -47,8 +47,8 @@ impl Ledger {
         })
     }
 
-    /// The last commit came to nothing: [`take_frontier`](Self::take_frontier) names it again.
-    pub fn commit_failed(&mut self) {
+    /// The last commit may have come to nothing: [`take_frontier`](Self::take_frontier) names it again.
+    pub fn commit_again(&mut self) {
         self.committed = None;
     }
 
@@ -80,7 +80,7 @@ mod tests {
         assert!(ledger.settle(10));
         assert_eq!(ledger.take_frontier(), Some(16));
         assert_eq!(ledger.take_frontier(), None);
-        ledger.commit_failed();
+        ledger.commit_again();
         assert_eq!(ledger.take_frontier(), Some(16));
         assert!(!ledger.charge(12, 0), "an old offset is not taken twice");
     }

@@ -1,9 +1,6 @@
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -23,11 +20,11 @@ pub(crate) struct PartitionProgress {
     pub moved_at: Instant,
 }
 
-/// Shared between the driver and the processors, which write, and the watchdog, which reads.
+/// Shared between the driver and those who work and settle, which write, and the watchdog, which reads.
 #[derive(Clone, Default)]
 pub(crate) struct Progress {
     partitions: Arc<Mutex<HashMap<TopicPartition, PartitionProgress>>>,
-    held: Arc<AtomicUsize>,
+    excused_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Progress {
@@ -39,21 +36,14 @@ impl Progress {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A message waits for something that is away, until the guard is dropped.
-    pub fn hold(&self) -> Held {
-        self.held.fetch_add(1, Ordering::Relaxed);
-        Held(Arc::clone(&self.held))
+    /// Somebody has a message in hand and a reason to take until then: a try within its deadline, a wait for something
+    /// that is away. Say it again when it takes longer.
+    pub fn excuse_until(&self, until: Instant) {
+        let mut latest = self.excused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = (*latest).max(Some(until));
     }
 
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-}
-
-pub(crate) struct Held(Arc<AtomicUsize>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    pub fn is_excused(&self) -> bool {
+        self.excused_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 }

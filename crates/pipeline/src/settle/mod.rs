@@ -150,7 +150,6 @@ impl<H: Handler> Settler<H> {
     /// Repeats while the database is away. Nothing is lost by waiting: the budget closes and the partitions pause.
     async fn until_available(&self, batch: &mut Batch<H>) -> Result<transaction::Claimed, Failure> {
         let mut waits = 0;
-        let mut held = None;
         loop {
             let failure = match tokio::time::timeout(TRANSACTION_TIMEOUT, self.transact(batch)).await {
                 Ok(Ok(claimed)) => return Ok(claimed),
@@ -158,7 +157,7 @@ impl<H: Handler> Settler<H> {
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::unavailable("settlement-timeout", format!("no commit in {TRANSACTION_TIMEOUT:?}")),
             };
-            held.get_or_insert_with(|| self.progress.hold());
+            self.progress.excuse_until(std::time::Instant::now() + self.retry.backoff_max + TRANSACTION_TIMEOUT * 2);
             tracing::warn!(consumer = self.consumer, reason = failure.reason, detail = %failure.detail, waits, "waiting");
             tokio::select! {
                 () = tokio::time::sleep(self.retry.wait(waits, rand::random())) => {}

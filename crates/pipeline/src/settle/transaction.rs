@@ -7,7 +7,11 @@ use time::Date;
 use uuid::Uuid;
 
 use super::{Batch, Item, Settlement, Settler, failed::Carrier};
-use crate::{Failure, Handler, clock, failure, fate::Fate};
+use crate::{
+    Failure, Handler, clock, failure,
+    fate::Fate,
+    message::{PLACE_DAY, place_id},
+};
 
 /// The events whose outcome this settlement decided. The others had one before.
 pub(super) type Claimed = HashSet<Uuid>;
@@ -19,7 +23,8 @@ impl<H: Handler> Settler<H> {
         let database = |error: sqlx::Error| failure::of_database(&error);
         let mut transaction = self.pool.begin().await.map_err(database)?;
         let claimed = claim(&mut transaction, self.consumer, &batch.items).await.map_err(database)?;
-        if claimed.is_empty() {
+        let released = release_places(&mut transaction, self.consumer, &batch.items).await.map_err(database)?;
+        if claimed.is_empty() && !released {
             return Ok(claimed);
         }
         let mut settlement = Settlement::new(&mut transaction, self.consumer);
@@ -95,6 +100,26 @@ async fn claim(connection: &mut PgConnection, consumer: &str, items: &[Item]) ->
     .fetch_all(connection)
     .await?;
     Ok(claimed.into_iter().collect())
+}
+
+/// Messages that could not be decoded when they died, and can be now: from here on their outcome stands under the id of
+/// their event, and nothing waits under that of their place. Returns whether there was one.
+async fn release_places(connection: &mut PgConnection, consumer: &str, items: &[Item]) -> Result<bool, sqlx::Error> {
+    let was_place = |item: &&Item| item.record.attempt() > 0 && item.identity.event_day != PLACE_DAY;
+    let places: Vec<Uuid> = items.iter().filter(was_place).map(|item| place_id(&item.record)).collect();
+    if places.is_empty() {
+        return Ok(false);
+    }
+    let released = sqlx::query(
+        r"UPDATE pipeline.inbox SET outcome = 'skipped', reason = 'decoded-later', settled_at = clock_timestamp()
+           WHERE consumer = $1 AND event_id = ANY($2) AND event_day = $3 AND outcome = 'retrying'",
+    )
+    .bind(consumer)
+    .bind(places)
+    .bind(PLACE_DAY)
+    .execute(connection)
+    .await?;
+    Ok(released.rows_affected() > 0)
 }
 
 /// The items turned by 90 degrees, as UNNEST wants them.

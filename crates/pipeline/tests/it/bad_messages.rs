@@ -96,3 +96,33 @@ async fn an_unknown_schema_id_waits_and_holds_only_its_own_key_back() {
     consumer.stop().await.unwrap();
     relay.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_message_that_is_decodable_after_a_fix_leaves_nothing_waiting_under_its_place() {
+    let bench = Bench::new().await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    let payload = framed(id_of::<Counted>(&bench).await).await;
+    bench.topics.produce(TOPIC, "bad", payload.get(..20), &[]).await;
+    bench.until("dead", DEAD, 1).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    let dead = bench.topics.read(&format!("{CONSUMER}.dlq")).await.remove(0);
+    // As a replay does; the whole payload plays the part of the fixed decoder.
+    sqlx::query("UPDATE pipeline.inbox SET outcome = 'retrying', attempt = 1")
+        .execute(&bench.database.pool())
+        .await
+        .unwrap();
+    let headers: Vec<(&str, &str)> = dead
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), if name == "docfleet_attempt" { "1" } else { value.as_str() }))
+        .collect();
+    bench.topics.produce(&format!("{CONSUMER}.retry.10s"), "bad", Some(&payload), &headers).await;
+    bench.until("its effect", "SELECT count(*) FROM effects", 1).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    assert_eq!(bench.count("SELECT count(*) FROM pipeline.inbox WHERE outcome = 'retrying'").await, 0);
+    assert_eq!(
+        bench.count("SELECT count(*) FROM pipeline.inbox WHERE outcome = 'skipped' AND reason = 'decoded-later'").await,
+        1
+    );
+}

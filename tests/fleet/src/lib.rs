@@ -1,0 +1,1 @@
+//! Nothing: the tests of the whole fleet are in `tests/it`.

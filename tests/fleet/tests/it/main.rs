@@ -1,0 +1,9 @@
+//! The whole fleet as processes on real servers of its own: what a document goes through, and what it survives.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod chaos;
+mod documents;
+mod fleet;
+mod process;
+mod receiver;
+mod servers;
