@@ -31,8 +31,12 @@ pub fn unframe(value: &[u8]) -> Result<(u32, &[u8]), Error> {
     }
 }
 
+/// What a datum may make the decoder allocate at once, whatever its length prefixes say. The default is 512 MiB.
+const ALLOCATION_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Reads a datum written with `writer` as our version of the event (Avro's schema resolution where they differ).
 pub fn decode<E: Event>(writer: &Schema, mut datum: &[u8]) -> Result<(EventMeta, E), Error> {
+    apache_avro::util::max_allocation_bytes(ALLOCATION_BYTES_MAX);
     let reader = E::schema();
     let wire: wire::Wire<E> = if writer == reader {
         let plain = GenericDatumReader::builder(writer).human_readable(true).build().map_err(avro)?;

@@ -96,8 +96,7 @@ impl Registry {
 }
 
 fn is_not_found(error: &SRCError) -> bool {
-    let text = error.to_string();
-    text.contains("40403") || text.contains("404")
+    error.to_string().contains("40403")
 }
 
 fn is_unreachable(error: &SRCError) -> bool {

@@ -91,10 +91,13 @@ impl<H: Handler> Processor<H> {
             Error::Avro(_) => Failure::poison("unreadable-schema", format!("schema {}", framed.0)),
             other => Failure::unavailable("registry-unavailable", other),
         })?;
-        H::In::decode(&schema, framed.1).map_err(|error| match error {
+        // A decoder that panics on foreign bytes must cost one message, not the process, again and again.
+        let decoded = std::panic::catch_unwind(|| H::In::decode(&schema, framed.1));
+        let undecodable = || Failure::poison("undecodable", format!("the datum does not follow schema {}", framed.0));
+        decoded.map_err(|_| undecodable())?.map_err(|error| match error {
             Error::UnexpectedEvent(_) => Failure::poison("unexpected-event", error),
             // Without the error's text: it may quote the payload.
-            _ => Failure::poison("undecodable", format!("the datum does not follow schema {}", framed.0)),
+            _ => undecodable(),
         })
     }
 

@@ -111,3 +111,17 @@ fn a_newer_writer_that_added_a_field_with_a_default_is_read() {
     let datum = written.write_value_to_vec(value).unwrap();
     assert_eq!(codec::decode::<DocumentUploaded>(&newer, &datum).unwrap(), (meta(), uploaded()));
 }
+
+proptest::proptest! {
+    /// Whatever stands on a topic: an error, never a panic and never a large allocation.
+    #[test]
+    fn hostile_bytes_are_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400), cut in 0_usize..400) {
+        for schema in [DocumentUploaded::schema(), DocumentTextExtracted::schema()] {
+            DocumentEvent::decode(schema, &bytes).ok();
+        }
+        let mut good = codec::encode(1, &meta(), &uploaded()).unwrap().split_off(5);
+        let changed = cut.min(good.len() - 1);
+        good.splice(changed.., bytes);
+        DocumentEvent::decode(DocumentUploaded::schema(), &good).ok();
+    }
+}
