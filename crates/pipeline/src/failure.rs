@@ -102,22 +102,32 @@ impl<T, E: Display> Classify<T> for Result<T, E> {
     }
 }
 
+/// The server is there and could not do it in time, or not beside others.
+pub(crate) const DATABASE_BUSY: &str = "database-busy";
+
 /// What a database error means, by its SQLSTATE (PostgreSQL manual, appendix A): a server that is away, busy or full
 /// comes back; a wrong deployment does not; what is left is this statement's own trouble.
 pub fn of_database(error: &sqlx::Error) -> Failure {
-    let code = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
-    match (code.as_deref().and_then(|code| code.get(..2)), error) {
-        // Connection, transaction rollback (deadlock), resources, locks, intervention, system.
-        (Some("08" | "40" | "53" | "55" | "57" | "58"), _) => Failure::unavailable("database-unavailable", error),
+    let reported = error.as_database_error();
+    let code = reported.and_then(|e| e.code()).map(|code| code.into_owned()).unwrap_or_default();
+    match (code.as_str(), code.get(..2), error) {
+        // Serialization failure and deadlock, lock not available, statement or lock timeout.
+        ("57014", ..) | (_, Some("40" | "55"), _) => Failure::unavailable(DATABASE_BUSY, error),
+        // Connection, wrong state (a standby is read-only), resources, operator intervention, system.
+        (_, Some("08" | "25" | "53" | "57" | "58"), _) => Failure::unavailable("database-unavailable", error),
         // Wrong login, missing table or column, missing right.
-        (Some("28" | "3D" | "3F" | "42"), _) => Failure::fatal("database-misconfigured", error),
-        (Some(_), _) => Failure::transient("database-refused", error),
-        (None, sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Configuration(_)) => {
+        (_, Some("28" | "3D" | "3F" | "42"), _) => Failure::fatal("database-misconfigured", error),
+        // Without the text: it quotes values.
+        (_, Some(_), _) => {
+            let constraint = reported.and_then(|e| e.constraint()).unwrap_or_default();
+            Failure::transient("database-refused", format!("SQLSTATE {code} {constraint}"))
+        }
+        (.., sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Configuration(_)) => {
             Failure::fatal("database-misconfigured", error)
         }
-        (None, sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound) => {
+        (.., sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound) => {
             Failure::transient("database-refused", error)
         }
-        (None, _) => Failure::unavailable("database-unavailable", error),
+        _ => Failure::unavailable("database-unavailable", error),
     }
 }

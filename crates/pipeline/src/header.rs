@@ -14,6 +14,8 @@ pub const ERROR: &str = "docfleet_error";
 pub const ORIGINAL_TOPIC: &str = "docfleet_original_topic";
 pub const ORIGINAL_PARTITION: &str = "docfleet_original_partition";
 pub const ORIGINAL_OFFSET: &str = "docfleet_original_offset";
+/// Size in bytes of a value that was too large to be carried; it still lies at the original place.
+pub const PAYLOAD_OMITTED: &str = "docfleet_payload_omitted_bytes";
 /// RFC 3339.
 pub const FIRST_FAILED_AT: &str = "docfleet_first_failed_at";
 /// RFC 3339.

@@ -9,6 +9,7 @@ pub mod broker;
 mod clock;
 mod config;
 pub mod consumer;
+mod database;
 mod failure;
 mod fate;
 mod handler;

@@ -29,9 +29,17 @@ pub struct Record {
     pub key: Option<Vec<u8>>,
     pub payload: Option<Vec<u8>>,
     pub headers: Vec<(String, String)>,
+    /// The headers could not be read and are left out: the record is dead.
+    pub headers_unreadable: bool,
 }
 
 impl Record {
+    /// Forgets what only the runtime may say of a record. On a topic that others write to, it would let them skip
+    /// retries, forge identities or hold a partition back for ever.
+    pub fn distrust(&mut self) {
+        self.headers.retain(|(name, _)| !name.starts_with(header::PREFIX));
+    }
+
     pub fn size_bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.payload.as_ref().map_or(0, Vec::len) + self.key.as_ref().map_or(0, Vec::len) + headers
@@ -78,7 +86,8 @@ impl Identity {
         Self {
             event_id: meta.event_id,
             event_day: meta.occurred_at.date(),
-            event_type: record.header("event_type").unwrap_or("unknown").to_owned(),
+            // A span's field: it goes into every log line of this message.
+            event_type: record.header("event_type").unwrap_or("unknown").chars().take(100).collect(),
             tenant: meta.tenant.clone(),
             region: meta.region.clone(),
         }

@@ -16,11 +16,14 @@ use tracing::Instrument;
 use crate::{
     Class, Failure, Handler, Message, Outcome, Record, RetryConfig, WorkContext, Worked,
     consumer::{InFlight, Progress},
+    database::{ANSWER_TIMEOUT, in_time},
     failure,
     fate::Fate,
     message::Identity,
     metric,
 };
+
+const PLAUSIBLE_YEARS: std::ops::Range<i32> = 2000..3000;
 
 /// A try that is late by more than this is no try any more but a stall.
 const EXCUSE_MARGIN: Duration = Duration::from_secs(30);
@@ -80,6 +83,9 @@ impl<H: Handler> Processor<H> {
             let detail = format!("{} bytes, the limit is {}", record.size_bytes(), self.record_bytes_max);
             return Err(Failure::poison("oversized", detail));
         }
+        if record.headers_unreadable {
+            return Err(Failure::poison("unreadable-headers", "a header's name is not UTF-8"));
+        }
         let payload = record.payload.as_deref().unwrap_or_default();
         if payload.is_empty() {
             return Err(Failure::poison("empty-payload", "the record has no value"));
@@ -94,11 +100,16 @@ impl<H: Handler> Processor<H> {
         // A decoder that panics on foreign bytes must cost one message, not the process, again and again.
         let decoded = std::panic::catch_unwind(|| H::In::decode(&schema, framed.1));
         let undecodable = || Failure::poison("undecodable", format!("the datum does not follow schema {}", framed.0));
-        decoded.map_err(|_| undecodable())?.map_err(|error| match error {
+        let (meta, event) = decoded.map_err(|_| undecodable())?.map_err(|error| match error {
             Error::UnexpectedEvent(_) => Failure::poison("unexpected-event", error),
             // Without the error's text: it may quote the payload.
             _ => undecodable(),
-        })
+        })?;
+        // Its day is a part of the inbox's key, and PostgreSQL knows fewer days than the wire does.
+        if !PLAUSIBLE_YEARS.contains(&meta.occurred_at.year()) {
+            return Err(Failure::poison("implausible-time", format!("the year {}", meta.occurred_at.year())));
+        }
+        Ok((meta, event))
     }
 
     /// Tries until something final is known.
@@ -146,7 +157,8 @@ impl<H: Handler> Processor<H> {
     }
 
     async fn is_settled(&self, identity: &Identity, attempt: i32) -> Outcome<bool> {
-        sqlx::query_scalar(
+        let mut connection = self.pool.acquire().await.map_err(|e| failure::of_database(&e))?;
+        let asking = sqlx::query_scalar(
             r"SELECT EXISTS (SELECT FROM pipeline.inbox
                WHERE consumer = $1 AND event_id = $2 AND event_day = $3 AND NOT (outcome = 'retrying' AND attempt = $4))",
         )
@@ -154,9 +166,9 @@ impl<H: Handler> Processor<H> {
         .bind(identity.event_id)
         .bind(identity.event_day)
         .bind(attempt)
-        .fetch_one(&self.pool)
-        .await
-        .map_err(|e| failure::of_database(&e))
+        .fetch_one(&mut *connection);
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, asking).await;
+        in_time(answered, connection).map_err(|e| failure::of_database(&e))
     }
 
     /// Repeats while something that everybody needs is away. The message is not to blame: no attempt is counted, and

@@ -69,19 +69,18 @@ where
         ended = main(setup.clone()) => ended,
         Some(why) = breaks.recv() => Err(anyhow::anyhow!(why)),
     };
+    if let Err(error) = &ended {
+        setup.health.set_dead(error.to_string());
+        tracing::error!(name, error = format!("{error:#}"), "ended by a failure");
+        end_by_force_after(HARD_END);
+    }
     // An end of our own accord drains the background tasks just as a signal does.
     shutdown.cancel();
     if tokio::time::timeout(drain, setup.background_ended()).await.is_err() {
         tracing::warn!("background tasks did not end in time");
     }
     serving.cancel();
-    match &ended {
-        Ok(()) => tracing::info!(name, "ended"),
-        Err(error) => {
-            setup.health.set_dead(error.to_string());
-            tracing::error!(name, error = format!("{error:#}"), "ended by a failure");
-        }
-    }
+    tracing::info!(name, "ended");
     ended
 }
 
@@ -93,11 +92,7 @@ fn end_on_signals(shutdown: CancellationToken, hard_end: Duration) -> anyhow::Re
             _ = interrupt.recv() => {}
         }
         shutdown.cancel();
-        // A thread, as the runtime may be what hangs.
-        std::thread::spawn(move || {
-            std::thread::sleep(hard_end);
-            std::process::exit(3);
-        });
+        end_by_force_after(hard_end);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -105,6 +100,14 @@ fn end_on_signals(shutdown: CancellationToken, hard_end: Duration) -> anyhow::Re
         std::process::exit(3);
     });
     Ok(())
+}
+
+/// On a thread, as the runtime may be what hangs.
+fn end_by_force_after(time: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        std::process::exit(3);
+    });
 }
 
 /// Consumes with `handler` until `setup.shutdown`; [`run`] without the process around it.
@@ -146,6 +149,7 @@ pub(crate) async fn drive<H: Handler>(
     let handler = Arc::new(handler);
     let kafka = setup.kafka()?;
     let retry: crate::RetryConfig = setup.section("retry")?;
+    let topic_prefix = kafka.topic_prefix.clone();
     let (settle, finished) = mpsc::channel(config.in_flight_messages_max.max(1));
     let settler = Settler {
         handler: Arc::clone(&handler),
@@ -171,7 +175,8 @@ pub(crate) async fn drive<H: Handler>(
         progress: progress.clone(),
         settle,
     };
-    let driver = Driver::new(Arc::new(processor), connection, config, setup.shutdown.clone(), progress);
+    let shutdown = setup.shutdown.clone();
+    let driver = Driver::new(Arc::new(processor), connection, config, shutdown, progress, &topic_prefix);
     let ended = driver.run().await.map_err(anyhow::Error::msg);
     if ended.is_ok() {
         // What still runs was not drained in time. Should it settle without its offset being committed, the inbox knows.

@@ -20,9 +20,12 @@ impl Metrics {
         Ok(Self(handle))
     }
 
-    pub fn render(&self) -> String {
-        // Without upkeep, histograms keep every sample until the next scrape.
+    /// Folds the histograms' samples into their buckets.
+    pub(crate) fn upkeep(&self) {
         self.0.run_upkeep();
+    }
+
+    pub fn render(&self) -> String {
         self.0.render()
     }
 }

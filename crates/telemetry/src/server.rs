@@ -1,10 +1,12 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Error, Health, Metrics};
+
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Serves `/live`, `/ready` and `/metrics` until `stop`; returns the address it listens on at once.
 ///
@@ -18,11 +20,19 @@ pub async fn serve(
     let failed = |source| Error::Listen { address: listen.to_owned(), source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
+    let upkeep = metrics.clone();
     let router = Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(|State((_, metrics)): State<(Health, Metrics)>| async move { metrics.render() }))
         .with_state((health, metrics));
+    let upkept = stop.clone();
+    tokio::spawn(async move {
+        // Without it, histograms keep every sample for as long as nobody scrapes.
+        while upkept.run_until_cancelled(tokio::time::sleep(UPKEEP_EVERY)).await.is_some() {
+            upkeep.upkeep();
+        }
+    });
     tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {

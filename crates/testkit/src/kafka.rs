@@ -80,6 +80,23 @@ impl Topics {
         self.producer.send(record, PATIENCE).await.map_err(|(error, _)| error).expect("the record is acknowledged");
     }
 
+    /// A record whose one header has this name, which need not be text. By way of `kcat`, as rdkafka's own headers are
+    /// always text.
+    pub async fn produce_with_raw_header(&self, topic: &str, name: &[u8]) {
+        use std::os::unix::ffi::OsStrExt;
+        let header = [name, b"=x"].concat();
+        let mut kcat = tokio::process::Command::new("kcat")
+            .args(["-P", "-b", &self.brokers, "-t", &format!("{}{topic}", self.prefix), "-H"])
+            .arg(std::ffi::OsStr::from_bytes(&header))
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("kcat is installed");
+        let mut input = kcat.stdin.take().expect("piped");
+        tokio::io::AsyncWriteExt::write_all(&mut input, b"value").await.expect("kcat reads");
+        drop(input);
+        assert!(kcat.wait().await.expect("kcat ends").success());
+    }
+
     /// Everything on a topic now, in the order of partitions and offsets.
     pub async fn read(&self, topic: &str) -> Vec<Consumed> {
         let topic = format!("{}{topic}", self.prefix);

@@ -14,6 +14,8 @@ const CONSUMER: &[(&str, &str)] = &[
     // "latest" would skip what was produced before the group's first commit.
     ("auto.offset.reset", "earliest"),
     ("isolation.level", "read_committed"),
+    // A commit inside a rebalance waits for so long at most, well below max.poll.interval.ms.
+    ("socket.timeout.ms", "20000"),
     ("check.crcs", "true"),
     ("allow.auto.create.topics", "false"),
     // The new protocol loses members for good after a missed poll in librdkafka < 2.15 (librdkafka#5541).
@@ -36,6 +38,8 @@ const PRODUCER: &[(&str, &str)] = &[
     // After this the relay purges, makes a new producer and reads the table again.
     ("delivery.timeout.ms", "30000"),
     ("message.max.bytes", "2097152"),
+    // A topic that does not exist is told after so long; the default holds its whole batch up for 30 s.
+    ("topic.metadata.propagation.max.ms", "5000"),
     ("linger.ms", "1"),
     ("queue.buffering.max.messages", "100000"),
     ("compression.type", "lz4"),

@@ -62,9 +62,13 @@ impl ConsumerContext for Context {
         }
     }
 
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, base: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
+                // A pause survives a revocation in librdkafka, and the driver begins with what is not paused.
+                if let Err(error) = base.resume(list) {
+                    tracing::warn!(consumer = self.consumer, %error, "resume of what is newly assigned");
+                }
                 let partitions = partitions_of(list);
                 self.count_rebalance("assigned", &partitions);
                 self.tell(BrokerEvent::Assigned(partitions));
@@ -114,6 +118,7 @@ impl Context {
         }
         if let Err(error) = base.commit(&list, mode) {
             tracing::warn!(consumer = self.consumer, %error, "offset commit");
+            self.tell(BrokerEvent::CommitFailed(partitions_of(&list)));
         }
     }
 }
@@ -232,15 +237,21 @@ fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
 
 fn record_of(message: &BorrowedMessage<'_>) -> Record {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.map_or_else(String::new, text))).collect()
-    });
+    // rdkafka panics on a header name that is not UTF-8 (`BorrowedHeaders::try_get`); a panic here would end this process
+    // and, at the same record, its successors.
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        message.headers().map_or_else(Vec::new, |headers| {
+            headers.iter().map(|header| (header.key.to_owned(), header.value.map_or_else(String::new, text))).collect()
+        })
+    }));
+    let headers_unreadable = read.is_err();
     Record {
         source: TopicPartition { topic: message.topic().into(), partition: message.partition() },
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().map(<[u8]>::to_vec),
-        headers,
+        headers: read.unwrap_or_default(),
+        headers_unreadable,
     }
 }

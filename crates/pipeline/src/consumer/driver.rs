@@ -51,6 +51,8 @@ pub(crate) struct Driver<H: Handler> {
     lanes: Lanes<Lane, (Ticket, Record)>,
     budget: Budget,
     waiting: Waiting,
+    /// How the names of this consumer's retry topics begin: nobody else writes there.
+    own_topics: String,
     handovers: Vec<Handover>,
     epoch: u64,
     committed_at: Instant,
@@ -68,8 +70,10 @@ impl<H: Handler> Driver<H> {
         config: ConsumerConfig,
         shutdown: CancellationToken,
         progress: Progress,
+        topic_prefix: &str,
     ) -> Self {
         Self {
+            own_topics: format!("{topic_prefix}{}.retry.", processor.consumer),
             budget: Budget::new(config.in_flight_messages_max, config.in_flight_bytes_max),
             processor,
             connection,
@@ -115,7 +119,10 @@ impl<H: Handler> Driver<H> {
 
     fn on_event(&mut self, event: BrokerEvent) -> Result<(), String> {
         match event {
-            BrokerEvent::Record(record) => {
+            BrokerEvent::Record(mut record) => {
+                if !record.source.topic.starts_with(&self.own_topics) {
+                    record.distrust();
+                }
                 if let Some(record) = self.waiting.admit(record, clock::now_ms()) {
                     self.admit(record);
                 }
@@ -129,7 +136,7 @@ impl<H: Handler> Driver<H> {
             BrokerEvent::Revoked { partitions, settled } => {
                 let deadline = Instant::now() + self.config.revoke_drain.saturating_sub(HANDOVER_MARGIN);
                 self.withdraw(&partitions);
-                self.handovers.push(Handover { partitions, settled, deadline });
+                self.handovers.push(Handover::new(partitions, settled, deadline, &self.owned));
                 self.finish_handovers();
             }
             BrokerEvent::Lost(partitions) => {
@@ -155,7 +162,6 @@ impl<H: Handler> Driver<H> {
         if self.draining_until.is_some() || !partition.ledger.charge(record.offset, record.timestamp_ms) {
             return;
         }
-        partition.moved_at = std::time::Instant::now();
         let ticket = Ticket {
             source: record.source.clone(),
             offset: record.offset,
@@ -187,7 +193,6 @@ impl<H: Handler> Driver<H> {
         self.budget.release(ticket.bytes);
         if let Some(partition) = self.owned.get_mut(&ticket.source).filter(|p| p.epoch == ticket.epoch) {
             partition.running -= 1;
-            partition.moved_at = std::time::Instant::now();
             if settled {
                 partition.ledger.settle(ticket.offset);
                 partition.last_settled_ms = Some(ticket.timestamp_ms);
@@ -256,8 +261,9 @@ impl<H: Handler> Driver<H> {
         self.publish();
         let Connection { events, commands, closed } = self.connection;
         commands.send(BrokerCommand::Close(offsets));
-        // A handover that begins now must find nobody, or the poll thread would wait for an answer.
-        drop(events);
+        // The poll thread must find nobody for a handover, the one that is open or one that begins now: it would wait for
+        // an answer.
+        drop((events, self.handovers));
         // The process exits in any case; waiting longer for a broker that is away would gain nothing.
         if tokio::time::timeout(Duration::from_secs(5), closed).await.is_err() {
             tracing::warn!("the Kafka client did not close in time");
@@ -296,7 +302,9 @@ impl<H: Handler> Driver<H> {
 
     fn publish(&self) {
         let consumer = self.processor.consumer;
-        self.progress.replace(self.owned.iter().map(|(source, p)| (source.clone(), p.progress())).collect());
+        self.progress.replace(
+            self.owned.iter().map(|(source, p)| (source.clone(), p.progress(self.waiting.holds(source)))).collect(),
+        );
         metrics::gauge!(metric::IN_FLIGHT_MESSAGES, "consumer" => consumer).set(count(self.budget.messages()));
         metrics::gauge!(metric::IN_FLIGHT_BYTES, "consumer" => consumer).set(count(self.budget.bytes()));
         metrics::gauge!(metric::ASSIGNED_PARTITIONS, "consumer" => consumer).set(count(self.owned.len()));

@@ -14,10 +14,10 @@ pub(crate) struct PartitionProgress {
     pub open: usize,
     pub oldest_open_ms: Option<i64>,
     pub last_settled_ms: Option<i64>,
-    /// The driver itself holds the partition back (budget or `not_before`), so silence is no stall.
+    /// It waits for the time of a retry, so silence is no stall.
+    pub waits: bool,
+    /// The budget is used up by what is in hand, of whatever partition.
     pub paused: bool,
-    /// When something was last delivered or settled, or the partition assigned.
-    pub moved_at: Instant,
 }
 
 /// Shared between the driver and those who work and settle, which write, and the watchdog, which reads.

@@ -1,7 +1,7 @@
 //! Asks the broker, not the consumer, how far behind we are; publishes the lag; calls a stall a crash.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -9,6 +9,7 @@ use rdkafka::{
     ClientContext,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
 };
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::{PartitionProgress, Progress};
@@ -25,7 +26,7 @@ impl ConsumerContext for Quiet {}
 /// Runs on a thread of its own until `stop`, since the client's calls block.
 ///
 /// # Errors
-/// Which partition stalls: it has messages behind the frontier, nothing holds it back, and nothing has moved for
+/// Which partition stalls: it has messages behind the frontier, nothing holds it back, and the frontier has not moved for
 /// `stall_after`.
 pub(crate) async fn watch(
     config: KafkaConfig,
@@ -37,60 +38,95 @@ pub(crate) async fn watch(
     let group = format!("{}{consumer}", config.topic_prefix);
     let observer: BaseConsumer<Quiet> =
         client::observer(&config, &group)?.create_with_context(Quiet).map_err(|e| e.to_string())?;
-    let watching = tokio::task::spawn_blocking(move || {
-        let mut known = HashSet::new();
-        while !stop.is_cancelled() {
-            let round = Instant::now();
-            if let Some(stalled) = look(&observer, consumer, &progress, stall_after, &mut known) {
-                return Err(stalled);
+    let (stalled, verdict) = oneshot::channel();
+    // No task of the runtime: its end would wait for calls that block, and the client's end may hang.
+    std::thread::Builder::new()
+        .name(format!("watch-{consumer}"))
+        .spawn(move || {
+            let mut watchdog = Watchdog { consumer, stall_after, behind: HashMap::new() };
+            while !stop.is_cancelled() {
+                let round = Instant::now();
+                if let Some(partition) = watchdog.look(&observer, &progress) {
+                    stalled.send(partition).ok();
+                    return;
+                }
+                while !stop.is_cancelled() && round.elapsed() < INTERVAL {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
             }
-            while !stop.is_cancelled() && round.elapsed() < INTERVAL {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
-        Ok(())
-    });
-    watching.await.map_err(|e| format!("the watchdog ended: {e}"))?
+        })
+        .map_err(|e| e.to_string())?;
+    match verdict.await {
+        Ok(stalled) => Err(stalled),
+        // Told to stop.
+        Err(_) => Ok(()),
+    }
 }
 
-/// One reading of all partitions; returns what stalls.
-fn look(
-    observer: &BaseConsumer<Quiet>,
+/// Where a partition stood when it was first seen behind, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Behind {
+    at: i64,
+    since: Instant,
+}
+
+struct Watchdog {
     consumer: &'static str,
-    progress: &Progress,
     stall_after: Duration,
-    known: &mut HashSet<TopicPartition>,
-) -> Option<String> {
-    let partitions = progress.snapshot();
-    for gone in known.extract_if(|source| !partitions.contains_key(source)) {
-        // Another replica reports it from now on.
-        publish(consumer, &gone, 0, 0.0);
-    }
-    for (source, state) in partitions {
-        // A broker that is away gives no reading: the age of the last one shows it, and the client reconnects by itself.
-        let Ok((low, high)) = observer.fetch_watermarks(&source.topic, source.partition, ANSWER_TIMEOUT) else {
-            return None;
-        };
-        // Nothing was delivered yet: what was committed before this assignment counts.
-        let at = state.frontier.or_else(|| committed(observer, &source)).unwrap_or(low).max(low);
-        let lag = (high - at).max(0);
-        publish(consumer, &source, lag, lag_seconds(&state, lag, clock::now_ms()));
-        known.insert(source.clone());
-        if is_stalled(&state, lag, progress.is_excused(), stall_after) {
-            return Some(format!(
-                "{source} has {lag} messages to go and has not moved for {:?}",
-                state.moved_at.elapsed()
-            ));
-        }
-    }
-    metrics::gauge!(metric::LAG_READ_AT_SECONDS, "consumer" => consumer).set(seconds(clock::now_ms()));
-    None
+    /// Every partition of the last reading; none for one that was not behind.
+    behind: HashMap<TopicPartition, Option<Behind>>,
 }
 
-fn is_stalled(state: &PartitionProgress, lag: i64, excused: bool, stall_after: Duration) -> bool {
-    // Somebody else's reason is none for a partition that is not even delivered.
-    let has_a_reason = state.paused || (state.open > 0 && excused);
-    lag > 0 && !has_a_reason && state.moved_at.elapsed() >= stall_after
+impl Watchdog {
+    /// One reading of all partitions; returns what stalls.
+    fn look(&mut self, observer: &BaseConsumer<Quiet>, progress: &Progress) -> Option<String> {
+        // Serves the client's own events, which would pile up while a broker is away.
+        drop(observer.poll(Duration::ZERO));
+        let partitions = progress.snapshot();
+        for (gone, _) in self.behind.extract_if(|source, _| !partitions.contains_key(source)) {
+            // Another replica reports it from now on.
+            publish(self.consumer, &gone, 0, 0.0);
+        }
+        let mut complete = true;
+        for (source, state) in partitions {
+            // A broker that is away gives no reading: the age of the last one shows it, and the client reconnects by itself.
+            let Ok((low, high)) = observer.fetch_watermarks(&source.topic, source.partition, ANSWER_TIMEOUT) else {
+                complete = false;
+                continue;
+            };
+            // Nothing was delivered yet: what was committed before this assignment counts.
+            let at = state.frontier.or_else(|| committed(observer, &source)).unwrap_or(low).max(low);
+            let lag = (high - at).max(0);
+            publish(self.consumer, &source, lag, lag_seconds(&state, lag, clock::now_ms()));
+            let before = self.behind.get(&source).copied().flatten();
+            let now = Instant::now();
+            let behind = still_behind(before, at, lag, has_a_reason(&state, progress.is_excused()), now);
+            self.behind.insert(source.clone(), behind);
+            if behind.is_some_and(|behind| now.duration_since(behind.since) >= self.stall_after) {
+                return Some(format!("{source} stands at {at} with {lag} messages to go, for {:?}", self.stall_after));
+            }
+        }
+        if complete {
+            metrics::gauge!(metric::LAG_READ_AT_SECONDS, "consumer" => self.consumer).set(seconds(clock::now_ms()));
+        }
+        None
+    }
+}
+
+/// Whether the frontier may stand still. Work elsewhere is no reason for a partition that could be delivered and is not;
+/// a full budget is one only while somebody works it off.
+fn has_a_reason(state: &PartitionProgress, excused: bool) -> bool {
+    state.waits || (excused && (state.open > 0 || state.paused))
+}
+
+fn still_behind(before: Option<Behind>, at: i64, lag: i64, has_a_reason: bool, now: Instant) -> Option<Behind> {
+    if lag == 0 {
+        return None;
+    }
+    match before {
+        Some(before) if before.at == at && !has_a_reason => Some(before),
+        _ => Some(Behind { at, since: now }),
+    }
 }
 
 /// The age of the oldest message that is not settled. While nothing is delivered it is only known to be no older than
@@ -127,38 +163,40 @@ fn publish(consumer: &'static str, source: &TopicPartition, lag: i64, age_second
 mod tests {
     use super::*;
 
-    fn still_for(since: Duration) -> PartitionProgress {
-        PartitionProgress {
-            frontier: Some(5),
-            open: 0,
-            oldest_open_ms: None,
-            last_settled_ms: Some(1_000),
-            paused: false,
-            moved_at: Instant::now().checked_sub(since).unwrap_or_else(Instant::now),
-        }
+    const STATE: PartitionProgress = PartitionProgress {
+        frontier: Some(5),
+        open: 0,
+        oldest_open_ms: None,
+        last_settled_ms: Some(1_000),
+        waits: false,
+        paused: false,
+    };
+
+    #[test]
+    fn the_clock_of_a_stall_runs_only_while_the_frontier_stands_with_lag_and_without_a_reason() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(60);
+        let first = still_behind(None, 5, 3, false, now);
+        assert_eq!(first, Some(Behind { at: 5, since: now }));
+        assert_eq!(still_behind(first, 5, 7, false, later), first, "it stands");
+        assert_eq!(still_behind(first, 6, 7, false, later), Some(Behind { at: 6, since: later }), "it has moved");
+        assert_eq!(still_behind(first, 5, 7, true, later), Some(Behind { at: 5, since: later }), "it has a reason");
+        assert_eq!(still_behind(first, 5, 0, false, later), None, "nothing to do");
     }
 
     #[test]
-    fn only_silence_with_lag_and_without_a_reason_is_a_stall() {
-        let limit = Duration::from_secs(1);
-        let silent = still_for(Duration::from_secs(2));
-        assert!(is_stalled(&silent, 3, false, limit));
-        assert!(!is_stalled(&silent, 0, false, limit), "nothing to do");
-        assert!(!is_stalled(&still_for(Duration::ZERO), 3, false, limit), "just moved");
-        assert!(
-            !is_stalled(&PartitionProgress { paused: true, ..still_for(Duration::from_secs(2)) }, 3, false, limit),
-            "held back on purpose"
-        );
-        assert!(
-            !is_stalled(&PartitionProgress { open: 1, ..still_for(Duration::from_secs(2)) }, 3, true, limit),
-            "a dependency is away"
-        );
-        assert!(is_stalled(&silent, 3, true, limit), "waiting elsewhere excuses no silence here");
+    fn waiting_for_a_retry_or_for_work_in_hand_is_a_reason() {
+        assert!(has_a_reason(&PartitionProgress { waits: true, ..STATE }, false));
+        assert!(has_a_reason(&PartitionProgress { open: 1, ..STATE }, true));
+        assert!(!has_a_reason(&PartitionProgress { open: 1, ..STATE }, false), "in hand, and nobody works on it");
+        assert!(has_a_reason(&PartitionProgress { paused: true, ..STATE }, true));
+        assert!(!has_a_reason(&PartitionProgress { paused: true, ..STATE }, false), "a full budget, and nobody works");
+        assert!(!has_a_reason(&STATE, true), "work elsewhere excuses no silence here");
     }
 
     #[test]
     fn the_lag_in_seconds_is_the_age_of_the_oldest_open_message() {
-        let mut state = still_for(Duration::ZERO);
+        let mut state = STATE;
         assert!(lag_seconds(&state, 0, 9_000).abs() < f64::EPSILON);
         assert!((lag_seconds(&state, 1, 9_000) - 8.0).abs() < 1e-9);
         state.oldest_open_ms = Some(8_500);

@@ -5,12 +5,14 @@ use std::{
 };
 
 use docfleet_outbox::SHARDS;
-use sqlx::{PgPool, Row};
+use sqlx::{Connection, PgConnection, PgPool, Row};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::metric;
+use crate::{database::in_time, metric};
+
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// The shards that are ours, each with its epoch, and until when by our own monotonic clock.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,7 @@ impl Leases {
 }
 
 /// Takes, renews and hands over shards, so that all relays alive have about the same number.
+#[derive(Clone)]
 pub(super) struct Keeper {
     pub pool: PgPool,
     pub owner: Uuid,
@@ -42,41 +45,59 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub async fn keep(self, leases: watch::Sender<Arc<Leases>>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub async fn keep(self, leases: watch::Sender<Arc<Leases>>, stop: CancellationToken) -> anyhow::Result<()> {
         let mut beat = tokio::time::interval(self.ttl / 5);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = beat.tick() => {}
-                () = shutdown.cancelled() => break,
+                () = stop.cancelled() => {
+                    self.leave().await;
+                    return Ok(());
+                }
             }
             // Read before the database is asked: a slow answer may not make a lease look longer than it is.
             let asked_at = Instant::now();
-            match tokio::time::timeout(self.ttl, self.beat()).await {
-                Ok(Ok(shards)) => {
+            match self.beat_in_time().await {
+                Ok(shards) => {
                     let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
                     metrics::gauge!(metric::RELAY_SHARDS).set(count);
                     leases.send_replace(Arc::new(Leases { shards, valid_until: Some(asked_at + self.ttl) }));
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "the leases could not be renewed"),
-                Err(_) => tracing::warn!("the database did not answer in time; the leases run out"),
-            }
-            let current = Arc::clone(&leases.borrow());
-            if let Err(error) = self.measure(&current).await {
-                tracing::debug!(%error, "measuring the outbox");
+                Err(error) => tracing::warn!(%error, "the leases could not be renewed; they run out"),
             }
         }
-        // What is being published now stays ours until its marks are made; they are fenced, so releasing early is safe.
-        leases.send_replace(Arc::default());
-        if let Err(error) = self.leave().await {
-            tracing::warn!(%error, "the leases could not be released; they run out by themselves");
+    }
+
+    async fn beat_in_time(&self) -> Result<BTreeMap<i16, i64>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let answered = tokio::time::timeout(self.ttl, self.beat(&mut connection)).await;
+        in_time(answered, connection)
+    }
+
+    /// Publishes every few seconds how much waits in our shards. Apart from the heartbeat: an old snapshot somewhere makes
+    /// this question slow, and must not cost the leases.
+    pub async fn measure(self, held: watch::Receiver<Arc<Leases>>, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(MEASURE_EVERY) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            let leases = Arc::clone(&held.borrow());
+            match tokio::time::timeout(MEASURE_EVERY, self.waiting(&leases)).await {
+                Ok(Ok((rows, age_seconds))) => {
+                    metrics::gauge!(metric::OUTBOX_UNPUBLISHED_ROWS).set(i32::try_from(rows).unwrap_or(i32::MAX));
+                    metrics::gauge!(metric::OUTBOX_OLDEST_SECONDS).set(age_seconds);
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "measuring the outbox"),
+                Err(_) => tracing::warn!("the outbox is slow to measure: is there an old snapshot in the database?"),
+            }
         }
-        Ok(())
     }
 
     /// One heartbeat; returns the shards that are ours after it.
-    async fn beat(&self) -> Result<BTreeMap<i16, i64>, sqlx::Error> {
-        let mut transaction = self.pool.begin().await?;
+    async fn beat(&self, connection: &mut PgConnection) -> Result<BTreeMap<i16, i64>, sqlx::Error> {
+        let mut transaction = connection.begin().await?;
         sqlx::query(
             r"INSERT INTO pipeline.relay_members (owner, seen_at) VALUES ($1, clock_timestamp())
               ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at",
@@ -127,7 +148,14 @@ impl Keeper {
         rows.iter().map(|row| Ok((row.try_get("shard")?, row.try_get("epoch")?))).collect()
     }
 
-    async fn leave(&self) -> Result<(), sqlx::Error> {
+    /// Hands everything over at once. After the last mark: a mark without its lease is refused.
+    async fn leave(&self) {
+        if let Err(error) = self.release().await {
+            tracing::warn!(%error, "the leases could not be released; they run out by themselves");
+        }
+    }
+
+    async fn release(&self) -> Result<(), sqlx::Error> {
         sqlx::query("UPDATE pipeline.relay_leases SET owner = NULL, expires_at = '-infinity' WHERE owner = $1")
             .bind(self.owner)
             .execute(&self.pool)
@@ -136,23 +164,18 @@ impl Keeper {
         Ok(())
     }
 
-    /// Publishes how much waits in our shards. The count stops at 100,000: it is an alarm, not an account.
-    async fn measure(&self, leases: &Leases) -> Result<(), sqlx::Error> {
+    /// Rows and the age of the oldest. The count stops at 100,000: it is an alarm, not an account.
+    async fn waiting(&self, leases: &Leases) -> Result<(i64, f64), sqlx::Error> {
         let shards: Vec<i16> = leases.shards.keys().copied().collect();
-        let row = sqlx::query(
+        sqlx::query_as(
             r"WITH waiting AS (
                 SELECT created_at FROM pipeline.outbox_events WHERE published_at IS NULL AND shard = ANY($1)
                  ORDER BY id LIMIT 100000)
-              SELECT count(*) AS rows, COALESCE(EXTRACT(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS age
-                FROM waiting",
+              SELECT count(*), COALESCE(EXTRACT(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM waiting",
         )
         .bind(shards)
         .fetch_one(&self.pool)
-        .await?;
-        let rows: i64 = row.try_get("rows")?;
-        metrics::gauge!(metric::OUTBOX_UNPUBLISHED_ROWS).set(i32::try_from(rows).unwrap_or(i32::MAX));
-        metrics::gauge!(metric::OUTBOX_OLDEST_SECONDS).set(row.try_get::<f64, _>("age")?);
-        Ok(())
+        .await
     }
 }
 

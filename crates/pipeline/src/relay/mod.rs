@@ -5,11 +5,12 @@
 //! lowest unpublished version of an aggregate and sends the next only after Kafka has acknowledged it. A relay that was
 //! stopped and resumed can therefore repeat, never overtake; leases only save the repetition.
 
+mod held;
 mod lease;
 mod publish;
 mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rdkafka::producer::{FutureProducer, Producer, PurgeConfig};
 use serde::Deserialize;
@@ -18,8 +19,17 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::lease::{Keeper, Leases};
-use crate::{RetryConfig, Setup, broker::client, metric};
+use self::{
+    held::Held,
+    lease::{Keeper, Leases},
+    store::Unpublished,
+};
+use crate::{
+    RetryConfig, Setup,
+    broker::client,
+    database::{ANSWER_TIMEOUT, in_time},
+    metric,
+};
 
 /// `[relay]`
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +43,9 @@ pub struct RelayConfig {
     /// A relay that does not answer for so long loses its shards.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
+    /// How long a row that Kafka refuses (too large, no such topic, no right) is left out, with what follows it.
+    #[serde(with = "humantime_serde")]
+    pub hold_refused: Duration,
     /// Longest pause between two looks into the table while there is nothing to do.
     #[serde(with = "humantime_serde")]
     pub idle_poll: Duration,
@@ -45,6 +58,7 @@ impl Default for RelayConfig {
             batch_bytes_max: 32 * 1024 * 1024,
             publishers: 2,
             lease: Duration::from_secs(10),
+            hold_refused: Duration::from_secs(60),
             idle_poll: Duration::from_secs(1),
         }
     }
@@ -64,7 +78,10 @@ pub async fn relay(setup: &Setup) -> anyhow::Result<()> {
     let owner = Uuid::new_v4();
     let (leases, held) = watch::channel(Arc::new(Leases::default()));
     let keeper = Keeper { pool: setup.pool.clone(), owner, ttl: config.lease };
-    setup.spawn("leases", keeper.keep(leases, setup.shutdown.clone()));
+    // Renewed until the last mark is made, not only until the shutdown begins.
+    let published = CancellationToken::new();
+    setup.spawn("leases", keeper.clone().keep(leases, published.clone()));
+    setup.spawn("measure", keeper.measure(held.clone(), setup.shutdown.clone()));
     let (wake, woken) = watch::channel(());
     setup.spawn("listen", listen(setup.pool.clone(), wake, setup.shutdown.clone()));
     setup.health.set_ready(true);
@@ -86,6 +103,7 @@ pub async fn relay(setup: &Setup) -> anyhow::Result<()> {
         }
     }
     setup.health.set_ready(false);
+    published.cancel();
     Ok(())
 }
 
@@ -119,6 +137,7 @@ async fn publish_until_error(
             held: held.clone(),
             woken: woken.clone(),
             stop: stop.clone(),
+            refused: Held::default(),
         };
         publishers.spawn(publisher.run());
     }
@@ -140,6 +159,7 @@ struct Publisher {
     held: watch::Receiver<Arc<Leases>>,
     woken: watch::Receiver<()>,
     stop: CancellationToken,
+    refused: Held,
 }
 
 impl Publisher {
@@ -163,18 +183,28 @@ impl Publisher {
     }
 
     /// Reads, sends and marks one batch; returns how many rows were marked.
-    async fn round(&self) -> Result<usize, Broken> {
+    async fn round(&mut self) -> Result<usize, Broken> {
         let leases = self.held.borrow().of_publisher(self.number, self.config.publishers.max(1));
         if leases.is_empty() {
             return Ok(0);
         }
-        let rows = store::unpublished(&self.pool, &leases, self.config.batch_rows, self.config.batch_bytes_max).await;
-        let rows = rows.map_err(database)?;
+        self.refused.expire();
+        let rows = self.unpublished(&leases).await.map_err(database)?;
         if rows.is_empty() {
             return Ok(0);
         }
         let sent = publish::publish(&self.producer, rows).await;
-        let marked = store::mark(&self.pool, self.owner, &leases, &sent.acknowledged).await.map_err(database)?;
+        let marked = self.mark(&leases, &sent.acknowledged).await.map_err(database)?;
+        for (row, detail) in &sent.refused {
+            metrics::counter!(metric::RELAY_FAILURES_TOTAL, "reason" => "refused").increment(1);
+            tracing::error!(
+                row = row.id,
+                topic = row.topic,
+                detail,
+                "Kafka refuses this row; it waits, with what follows it"
+            );
+            self.refused.hold(row, self.config.hold_refused);
+        }
         if marked < sent.acknowledged.len() {
             let repeated = sent.acknowledged.len() - marked;
             tracing::warn!(repeated, "shards were lost on the way; their new owner publishes these once more");
@@ -184,6 +214,23 @@ impl Publisher {
             Some(detail) => Err(Broken { reason: "delivery", detail, progressed: marked > 0 }),
             None => Ok(marked),
         }
+    }
+}
+
+impl Publisher {
+    async fn unpublished(&self, leases: &BTreeMap<i16, i64>) -> Result<Vec<Unpublished>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let (rows, bytes) = (self.config.batch_rows, self.config.batch_bytes_max);
+        let reading = store::unpublished(&mut connection, leases, &self.refused, rows, bytes);
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, reading).await;
+        in_time(answered, connection)
+    }
+
+    async fn mark(&self, leases: &BTreeMap<i16, i64>, ids: &[i64]) -> Result<usize, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let answered =
+            tokio::time::timeout(ANSWER_TIMEOUT, store::mark(&mut connection, self.owner, leases, ids)).await;
+        in_time(answered, connection)
     }
 }
 

@@ -2,8 +2,10 @@ use std::{collections::HashMap, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use rdkafka::{
+    error::KafkaError,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
+    types::RDKafkaErrorCode,
     util::Timeout,
 };
 use time::OffsetDateTime;
@@ -17,7 +19,9 @@ use crate::metric;
 pub(super) struct Sent {
     /// Ids of rows that Kafka has, and every earlier row of their aggregates.
     pub acknowledged: Vec<i64>,
-    /// The first error; the producer must not be used any more.
+    /// Rows that Kafka will not take as they are; nothing of their aggregates was sent after them.
+    pub refused: Vec<(Unpublished, String)>,
+    /// The first error of another kind; the producer must not be used any more.
     pub error: Option<String>,
 }
 
@@ -31,6 +35,7 @@ pub(super) async fn publish(producer: &FutureProducer, rows: Vec<Unpublished>) -
     let mut sent = Sent::default();
     while let Some(chain) = running.next().await {
         sent.acknowledged.extend(chain.acknowledged);
+        sent.refused.extend(chain.refused);
         sent.error = sent.error.or(chain.error);
     }
     sent
@@ -58,8 +63,12 @@ async fn send_chain(producer: &FutureProducer, rows: Vec<Unpublished>) -> Sent {
                 let delay = OffsetDateTime::now_utc() - row.created_at;
                 metrics::histogram!(metric::RELAY_DELAY_SECONDS).record(delay.as_seconds_f64().max(0.0));
             }
+            Err(error) if is_of_the_row(&error) => {
+                sent.refused.push((row, error.to_string()));
+                break;
+            }
             Err(error) => {
-                sent.error = Some(error);
+                sent.error = Some(format!("{}: {error}", row.topic));
                 break;
             }
         }
@@ -67,7 +76,24 @@ async fn send_chain(producer: &FutureProducer, rows: Vec<Unpublished>) -> Sent {
     sent
 }
 
-async fn send(producer: &FutureProducer, row: &Unpublished) -> Result<(), String> {
+/// Another producer would meet the same error with this row, and none with the others.
+fn is_of_the_row(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
+                | Code::TopicAuthorizationFailed
+                | Code::InvalidTopic
+                | Code::InvalidRecord
+                | Code::PolicyViolation
+        )
+    )
+}
+
+async fn send(producer: &FutureProducer, row: &Unpublished) -> Result<(), KafkaError> {
     let mut headers = OwnedHeaders::new_with_capacity(row.headers.len());
     for (name, value) in &row.headers {
         headers = headers.insert(Header { key: name, value: Some(value) });
@@ -81,7 +107,7 @@ async fn send(producer: &FutureProducer, row: &Unpublished) -> Result<(), String
     }
     // Waits for room in the client's queue, which `delivery.timeout.ms` empties in any case.
     let outcome = producer.send(record, Timeout::After(Duration::from_secs(60))).await;
-    outcome.map(|_| ()).map_err(|(error, _)| format!("{}: {error}", row.topic))
+    outcome.map(|_| ()).map_err(|(error, _)| error)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 
-use sqlx::{PgPool, Row, postgres::PgRow, types::Json};
+use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use super::held::Held;
 
 /// An outbox row on its way to Kafka.
 #[derive(Debug, Clone)]
@@ -34,10 +36,13 @@ impl Unpublished {
 /// The oldest unpublished rows of the leased shards, by id: within an aggregate, that is by version, as its writers hold
 /// the lock on it from before the insert until their commit.
 ///
+/// Rows that Kafka refuses are left out for a while, with what follows them in their aggregates.
+///
 /// `IS NULL`, not "id > the last one seen": a slow transaction commits a smaller id late.
 pub(super) async fn unpublished(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     leases: &BTreeMap<i16, i64>,
+    held: &Held,
     rows_max: i64,
     bytes_max: i64,
 ) -> Result<Vec<Unpublished>, sqlx::Error> {
@@ -45,7 +50,9 @@ pub(super) async fn unpublished(
     let rows = sqlx::query(
         r"WITH oldest AS (
             SELECT *, COALESCE(octet_length(payload), 0)::bigint AS size_bytes FROM pipeline.outbox_events
-             WHERE published_at IS NULL AND shard = ANY($1) ORDER BY id LIMIT $2
+             WHERE published_at IS NULL AND shard = ANY($1)
+               AND id <> ALL($4) AND (aggregate_id IS NULL OR aggregate_id <> ALL($5))
+             ORDER BY id LIMIT $2
           ), summed AS (
             SELECT *, sum(size_bytes) OVER (ORDER BY id) - size_bytes AS before_bytes FROM oldest
           )
@@ -55,7 +62,9 @@ pub(super) async fn unpublished(
     .bind(shards)
     .bind(rows_max)
     .bind(bytes_max)
-    .fetch_all(pool)
+    .bind(held.ids())
+    .bind(held.aggregates())
+    .fetch_all(connection)
     .await?;
     rows.iter().map(Unpublished::of).collect()
 }
@@ -63,7 +72,7 @@ pub(super) async fn unpublished(
 /// Marks what Kafka has acknowledged; returns how many rows it was allowed to. A relay that lost a shard marks nothing in
 /// it, also when the takeover commits while this statement runs (hence `FOR SHARE`).
 pub(super) async fn mark(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     owner: Uuid,
     leases: &BTreeMap<i16, i64>,
     ids: &[i64],
@@ -86,7 +95,7 @@ pub(super) async fn mark(
     .bind(owner)
     .bind(shards)
     .bind(epochs)
-    .execute(pool)
+    .execute(connection)
     .await?;
     Ok(usize::try_from(marked.rows_affected()).unwrap_or(usize::MAX))
 }

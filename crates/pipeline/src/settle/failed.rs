@@ -5,6 +5,12 @@ use crate::{
     message::{Identity, Record},
 };
 
+/// What fits into Kafka beside our own headers: the producer and the failure topics take 2 MiB. A broker checks only the
+/// compressed size, so a record can be larger than what it would take from us.
+const PAYLOAD_BYTES_MAX: usize = 1_500_000;
+const FOREIGN_HEADERS_MAX: usize = 64;
+const FOREIGN_HEADER_CHARS_MAX: usize = 2_000;
+
 /// Turns a failure into the outbox row that carries the message on: its own bytes and headers, and why it failed.
 pub(super) struct Carrier<'a> {
     pub consumer: &'static str,
@@ -37,8 +43,13 @@ impl Carrier<'_> {
     ) -> OutboxRow {
         let (origin_topic, origin_partition, origin_offset) = record.origin();
         let now = clock::rfc3339(self.now_ms);
-        let mut headers: Vec<(String, String)> =
-            record.headers.iter().filter(|(name, _)| !name.starts_with(header::PREFIX)).cloned().collect();
+        let mut headers: Vec<(String, String)> = record
+            .headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with(header::PREFIX))
+            .take(FOREIGN_HEADERS_MAX)
+            .map(|(name, value)| (storable(name), storable(value)))
+            .collect();
         let first_failed_at = record.header(header::FIRST_FAILED_AT).unwrap_or(&now).to_owned();
         let ours = [
             (header::CONSUMER, self.consumer.to_owned()),
@@ -53,27 +64,35 @@ impl Carrier<'_> {
             (header::FAILED_AT, now),
         ];
         headers.extend(ours.map(|(name, value)| (name.to_owned(), value)));
-        // PostgreSQL's jsonb refuses U+0000, and a foreign header may hold it.
-        for (name, value) in &mut headers {
-            if name.contains('\0') || value.contains('\0') {
-                (*name, *value) = (name.replace('\0', "\u{fffd}"), value.replace('\0', "\u{fffd}"));
-            }
+        let mut payload = record.payload.clone();
+        if let Some(omitted) = payload.take_if(|bytes| bytes.len() > PAYLOAD_BYTES_MAX) {
+            headers.push((header::PAYLOAD_OMITTED.to_owned(), omitted.len().to_string()));
         }
         OutboxRow {
             kind,
             event_id: identity.event_id,
-            event_type: identity.event_type.replace('\0', "\u{fffd}"),
+            event_type: storable(&identity.event_type),
             aggregate: None,
             consumer: Some(self.consumer.to_owned()),
             attempt,
             topic,
-            key: record.key.clone(),
+            // A key of this size is no key; cutting it would only make another one.
+            key: record.key.clone().filter(|key| key.len() <= FOREIGN_HEADER_CHARS_MAX),
             headers,
-            payload: record.payload.clone(),
-            tenant: identity.tenant.replace('\0', "\u{fffd}"),
-            region: identity.region.replace('\0', "\u{fffd}"),
+            payload,
+            tenant: storable(&identity.tenant),
+            region: storable(&identity.region),
         }
     }
+}
+
+/// Of bounded size, and without U+0000, which PostgreSQL takes neither in text nor in jsonb.
+fn storable(foreign: &str) -> String {
+    foreign
+        .chars()
+        .map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c })
+        .take(FOREIGN_HEADER_CHARS_MAX)
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,6 +110,7 @@ mod tests {
             key: Some(b"k".to_vec()),
             payload: Some(vec![0, 1, 2]),
             headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            headers_unreadable: false,
         }
     }
 
@@ -114,6 +134,20 @@ mod tests {
         assert_eq!(first.header("traceparent"), Some("00-x"));
         assert_eq!(first.header("nul"), Some("a\u{fffd}b"));
         assert_eq!(first.header(header::ERROR), Some("linebreak"));
+    }
+
+    #[test]
+    fn a_record_that_kafka_would_not_take_back_is_cut_to_what_fits() {
+        let wide = "\u{fffd}".repeat(700_000);
+        let headers: Vec<(&str, &str)> = (0..500).map(|_| ("wide", wide.as_str())).collect();
+        let huge = Record { payload: Some(vec![0; 3_000_000]), ..record(&headers) };
+        let retry = RetryConfig::default();
+        let carrier = Carrier { consumer: "av-scan", topic_prefix: "", retry: &retry, now_ms: 0 };
+        let failure = Failure::new(Class::Poison, "oversized", "");
+        let row = carrier.to_dead_letters(&huge, &Identity::of_place(&huge), &failure);
+        let size: usize = row.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(size < 500_000 && row.payload.is_none(), "{size}");
+        assert!(row.headers.contains(&(header::PAYLOAD_OMITTED.to_owned(), "3000000".to_owned())));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use settlement::Settlement;
 use crate::{
     Class, Failure, Handler, RetryConfig, Worked,
     consumer::{InFlight, Progress},
+    failure,
     fate::Fate,
     message::{Identity, Record},
     metric,
@@ -29,6 +30,9 @@ use crate::{
 
 /// A settlement that takes longer is given up and tried again; the inbox tells whether it had succeeded.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Settlements in a row that a database may be too busy for, before they count as failed tries.
+const BUSY_MAX: u32 = 3;
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tries of `record` for one message, alone, before its failure counts against the message.
 const RECORD_TRIES: u32 = 3;
 
@@ -149,14 +153,18 @@ impl<H: Handler> Settler<H> {
 
     /// Repeats while the database is away. Nothing is lost by waiting: the budget closes and the partitions pause.
     async fn until_available(&self, batch: &mut Batch<H>) -> Result<transaction::Claimed, Failure> {
-        let mut waits = 0;
+        let (mut waits, mut busy) = (0, 0);
         loop {
-            let failure = match tokio::time::timeout(TRANSACTION_TIMEOUT, self.transact(batch)).await {
-                Ok(Ok(claimed)) => return Ok(claimed),
-                Ok(Err(failure)) if failure.class != Class::Unavailable => return Err(failure),
-                Ok(Err(failure)) => failure,
-                Err(_) => Failure::unavailable("settlement-timeout", format!("no commit in {TRANSACTION_TIMEOUT:?}")),
+            let failure = match self.transact(batch).await {
+                Ok(claimed) => return Ok(claimed),
+                Err(failure) if failure.class != Class::Unavailable => return Err(failure),
+                Err(failure) => failure,
             };
+            // The server is there, so it may be this batch that it can not do.
+            busy = if failure.reason == failure::DATABASE_BUSY { busy + 1 } else { 0 };
+            if busy >= BUSY_MAX {
+                return Err(Failure { class: Class::Transient, ..failure });
+            }
             self.progress.excuse_until(std::time::Instant::now() + self.retry.backoff_max + TRANSACTION_TIMEOUT * 2);
             tracing::warn!(consumer = self.consumer, reason = failure.reason, detail = %failure.detail, waits, "waiting");
             tokio::select! {
@@ -173,7 +181,9 @@ impl<H: Handler> Settler<H> {
             self.wake.notify_one();
         }
         let fresh = batch.fresh(claimed);
-        self.handler.committed(fresh).await;
+        if tokio::time::timeout(COMMITTED_TIMEOUT, self.handler.committed(fresh)).await.is_err() {
+            tracing::warn!(consumer = self.consumer, "what follows the commit takes too long; left out");
+        }
         for item in batch.items {
             self.account(&item, claimed.contains(&item.identity.event_id));
             metrics::histogram!(metric::SETTLE_SECONDS, "consumer" => self.consumer)

@@ -2,11 +2,11 @@ use std::{collections::HashSet, panic::AssertUnwindSafe};
 
 use docfleet_outbox::{Error, insert_rows};
 use futures::FutureExt;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use time::Date;
 use uuid::Uuid;
 
-use super::{Batch, Item, Settlement, Settler, failed::Carrier};
+use super::{Batch, Item, Settlement, Settler, TRANSACTION_TIMEOUT, failed::Carrier};
 use crate::{
     Failure, Handler, clock, failure,
     fate::Fate,
@@ -20,8 +20,19 @@ impl<H: Handler> Settler<H> {
     /// One try, from `BEGIN` to `COMMIT`. May be repeated after any error, also when it is not known whether the commit
     /// took place: the inbox then says that there is nothing left to do.
     pub(super) async fn transact(&self, batch: &mut Batch<H>) -> Result<Claimed, Failure> {
+        let mut connection = self.pool.acquire().await.map_err(|e| failure::of_database(&e))?;
+        let answered = tokio::time::timeout(TRANSACTION_TIMEOUT, self.statements(&mut connection, batch)).await;
+        if answered.is_err() {
+            // Not given back: the pool would wait for its answer too.
+            connection.close_on_drop();
+        }
+        let late = |_| Failure::unavailable(failure::DATABASE_BUSY, format!("no commit in {TRANSACTION_TIMEOUT:?}"));
+        answered.map_err(late)?
+    }
+
+    async fn statements(&self, connection: &mut PgConnection, batch: &mut Batch<H>) -> Result<Claimed, Failure> {
         let database = |error: sqlx::Error| failure::of_database(&error);
-        let mut transaction = self.pool.begin().await.map_err(database)?;
+        let mut transaction = connection.begin().await.map_err(database)?;
         let claimed = claim(&mut transaction, self.consumer, &batch.items).await.map_err(database)?;
         let released = release_places(&mut transaction, self.consumer, &batch.items).await.map_err(database)?;
         if claimed.is_empty() && !released {

@@ -31,9 +31,13 @@ async fn dead_letter_of(payload: Option<&[u8]>) -> Consumed {
 }
 
 async fn framed(id: u32) -> Vec<u8> {
+    framed_at(id, OffsetDateTime::now_utc())
+}
+
+fn framed_at(id: u32, occurred_at: OffsetDateTime) -> Vec<u8> {
     let meta = EventMeta {
         event_id: Uuid::now_v7(),
-        occurred_at: OffsetDateTime::now_utc(),
+        occurred_at,
         aggregate_type: "counter".into(),
         aggregate_id: Uuid::from_u128(3),
         aggregate_version: 1,
@@ -125,4 +129,41 @@ async fn a_message_that_is_decodable_after_a_fix_leaves_nothing_waiting_under_it
         bench.count("SELECT count(*) FROM pipeline.inbox WHERE outcome = 'skipped' AND reason = 'decoded-later'").await,
         1
     );
+}
+
+#[tokio::test]
+async fn a_time_that_no_database_knows_is_dead_at_once() {
+    let bench = Bench::new().await;
+    let prehistoric = OffsetDateTime::from_unix_timestamp(-213_000_000_000).unwrap();
+    let payload = framed_at(id_of::<Counted>(&bench).await, prehistoric);
+    assert_eq!(dead_letter_of(Some(&payload)).await.headers["docfleet_reason"], "implausible-time");
+}
+
+#[tokio::test]
+async fn a_header_name_that_is_not_text_costs_one_message() {
+    let bench = Bench::new().await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    bench.topics.produce_with_raw_header(TOPIC, b"\xff\xfe").await;
+    bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
+    bench.until("the good one passes", "SELECT count(*) FROM effects", 1).await;
+    bench.until("dead", "SELECT count(*) FROM pipeline.inbox WHERE reason = 'unreadable-headers'", 1).await;
+    bench.until_committed(TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn foreign_headers_can_not_speak_for_the_runtime() {
+    let bench = Bench::new().await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    let forged = [("docfleet_not_before", "9223372036854775807"), ("docfleet_attempt", "99")];
+    bench.topics.produce(TOPIC, "bad", Some(b"not framed"), &forged).await;
+    bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
+    bench.until("the good one passes", "SELECT count(*) FROM effects", 1).await;
+    bench
+        .until("dead, at attempt 0", "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead' AND attempt = 0", 1)
+        .await;
+    bench.until_committed(TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
 }

@@ -82,3 +82,44 @@ async fn a_relay_that_lost_its_shards_can_not_mark() {
     relay.stop().await.unwrap();
     first_occurrences_are_in_order(&bench, 1, 1).await;
 }
+
+#[tokio::test]
+async fn rows_that_kafka_refuses_hold_up_nobody_else() {
+    let bench = Bench::with("[relay]\nlease = '2s'\n", 4).await;
+    // Behind 3,000 rows for a topic that does not exist, more than a batch.
+    sqlx::query(
+        "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, consumer, shard, topic, headers, payload, tenant, region)
+         SELECT 'retry', gen_random_uuid(), 'x', 'nobody', n % 64, 'no.such.topic', '[]', 'x', 'acme', 'test'
+           FROM generate_series(1, 3000) AS n",
+    )
+    .execute(&bench.database.pool())
+    .await
+    .unwrap();
+    bench.append((0..50).map(|n| (Uuid::from_u128(n + 1), 0, "ok"))).await;
+    let relay = bench.relay();
+    bench
+        .until(
+            "the others are published",
+            "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL",
+            50,
+        )
+        .await;
+    assert_eq!(bench.count(UNPUBLISHED).await, 3_000, "nothing is lost");
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_orderly_end_under_load_repeats_nothing() {
+    let bench = Bench::new().await;
+    let mut relay = bench.relay();
+    for round in 0..12 {
+        bench.append((0..500).map(|n| (Uuid::from_u128(n + 1), round, "ok"))).await;
+        if round % 3 == 2 {
+            relay.stop().await.unwrap();
+            relay = bench.relay();
+        }
+    }
+    bench.until("all published", UNPUBLISHED, 0).await;
+    relay.stop().await.unwrap();
+    assert_eq!(bench.topics.read(TOPIC).await.len(), 6_000);
+}

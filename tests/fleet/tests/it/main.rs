@@ -3,7 +3,10 @@
 
 mod chaos;
 mod documents;
+mod documents_are_true;
 mod fleet;
+mod guarantees;
 mod process;
 mod receiver;
 mod servers;
+mod sources;

@@ -73,7 +73,7 @@ impl Bench {
             progress: progress.clone(),
             settle,
         };
-        let driver = Driver::new(Arc::new(processor), connection, config, shutdown.clone(), progress);
+        let driver = Driver::new(Arc::new(processor), connection, config, shutdown.clone(), progress, "");
         Self { broker, finished, shutdown, driver: tokio::spawn(driver.run()), out: BTreeMap::new() }
     }
 
@@ -142,6 +142,7 @@ fn record(partition: i32, offset: i64, key: &str, headers: &[(&str, String)]) ->
         key: Some(key.as_bytes().to_vec()),
         payload: Some(b"not framed".to_vec()),
         headers: headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        headers_unreadable: false,
     }
 }
 
