@@ -88,6 +88,19 @@ CREATE TABLE pipeline.relay_members (
     seen_at timestamptz NOT NULL
 );
 
+-- Members of consumer groups and what each holds, for `docfleet status`. A row that is not renewed is a member that is gone.
+CREATE TABLE pipeline.consumer_members (
+    member     uuid        PRIMARY KEY,
+    consumer   text        NOT NULL,
+    partitions integer     NOT NULL,
+    -- Delivered and not settled.
+    in_flight  integer     NOT NULL,
+    -- Something that everybody needs is away, or slow.
+    waits      boolean     NOT NULL,
+    started_at timestamptz NOT NULL,
+    seen_at    timestamptz NOT NULL
+);
+
 -- What operators did to the fleet's data, and why.
 CREATE TABLE pipeline.operator_actions (
     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -35,8 +35,8 @@ A payload holds personal data, such as file names: do not paste it into a ticket
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
-  docfleet dlq replay --consumer ocr --reason blob-missing --dry-run
-  docfleet dlq replay --consumer ocr --reason blob-missing --why 'blob store restored, INC-42'
+  docfleet dlq replay --consumer ocr --reason blob-gone --dry-run
+  docfleet dlq replay --consumer ocr --reason blob-gone --why 'blob store restored, INC-42'
   docfleet dlq replay --event-id 01997c1e-5a53-7c43-a2d8-0a4b4a6b1c2d --why 'fixed in 1.4.2'
 
 A replay goes to the consumer that failed and to no other, under the event's own id. Repeating it is harmless: only a

@@ -1,7 +1,7 @@
 //! `docfleet status`: one reading of the whole fleet from outside. [`lag`] (Kafka) beside [`backlog`] (PostgreSQL).
 //!
-//! What is in flight inside a worker can not be seen from here: it counts as lag until it is settled and committed.
-//! The worker's own `/metrics` shows it.
+//! What is in flight inside a worker is what it wrote down itself, at most 3 s old; it counts as lag until it is settled
+//! and committed.
 
 mod backlog;
 mod lag;

@@ -15,11 +15,26 @@ use crate::{
 pub type Queues = BTreeMap<String, Vec<String>>;
 
 pub struct Backlog {
+    pub members: Vec<Member>,
     pub retries: Vec<Retries>,
     pub dead: Vec<Dead>,
     pub outbox: Outbox,
     pub relays: Vec<Relay>,
     pub shards_unowned: i64,
+}
+
+/// A process of a consumer group.
+#[derive(Serialize, FromRow)]
+pub struct Member {
+    pub consumer: String,
+    pub member: Uuid,
+    pub partitions: i32,
+    /// Delivered and not settled.
+    pub in_flight: i32,
+    /// For something that is away.
+    pub waits: bool,
+    /// Since its last sign of life; it gives one every 3 s.
+    pub seen_seconds: f64,
 }
 
 /// Messages that wait in retry topics.
@@ -72,6 +87,13 @@ pub async fn queues(connection: &mut PgConnection, prefix: &str) -> Result<Queue
 }
 
 pub async fn read(connection: &mut PgConnection) -> Result<Backlog, Error> {
+    let members = sqlx::query_as(
+        r"SELECT consumer, member, partitions, in_flight, waits,
+                 extract(epoch FROM clock_timestamp() - seen_at)::float8 AS seen_seconds
+            FROM pipeline.consumer_members ORDER BY consumer, started_at, member",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     let retries = sqlx::query_as(
         r"SELECT consumer, count(*) AS waiting,
                  extract(epoch FROM clock_timestamp() - min(settled_at))::float8 AS oldest_seconds
@@ -107,5 +129,5 @@ pub async fn read(connection: &mut PgConnection) -> Result<Backlog, Error> {
     )
     .fetch_one(connection)
     .await?;
-    Ok(Backlog { retries, dead, outbox, relays, shards_unowned })
+    Ok(Backlog { members, retries, dead, outbox, relays, shards_unowned })
 }

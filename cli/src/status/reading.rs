@@ -5,13 +5,16 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{
-    backlog::{Backlog, Dead, Outbox, Relay, Retries},
+    backlog::{Backlog, Dead, Member, Outbox, Relay, Retries},
     lag::PartitionLag,
 };
 use crate::{
     consumer::is_retry_topic,
     output::{self, Report, age, counted, grouped},
 };
+
+/// A member gives a sign of life every 3 s.
+const SILENT_SECONDS: f64 = 10.0;
 
 #[derive(Serialize)]
 pub struct Reading {
@@ -20,6 +23,7 @@ pub struct Reading {
     read_at: OffsetDateTime,
     took_seconds: f64,
     queues: Vec<Queue>,
+    members: Vec<Member>,
     retries: Vec<Retries>,
     dead: Vec<Dead>,
     outbox: Outbox,
@@ -46,11 +50,12 @@ impl Reading {
         lags: Vec<PartitionLag>,
         by_partition: bool,
     ) -> Self {
-        let Backlog { retries, dead, outbox, relays, shards_unowned } = backlog;
+        let Backlog { members, retries, dead, outbox, relays, shards_unowned } = backlog;
         Self {
             read_at,
             took_seconds: took.as_secs_f64(),
             queues: queues(lags, by_partition),
+            members,
             retries,
             dead,
             outbox,
@@ -89,6 +94,7 @@ impl Report for Reading {
         let parts = [
             format!("Read at {} in {}.", output::instant(self.read_at), age(self.took_seconds)),
             self.queues_text(),
+            self.members_text(),
             self.failures_text(),
             self.outbox_text(),
         ];
@@ -123,6 +129,29 @@ impl Reading {
         };
         let lag: i64 = self.queues.iter().map(|queue| queue.lag_messages).sum();
         format!("{table}\nLag in all: {} (in flight included).{empty}", counted(lag, "message"))
+    }
+
+    fn members_text(&self) -> String {
+        if self.members.is_empty() {
+            return "No consumer is running.".to_owned();
+        }
+        let mut table = output::table(["member of", "", "partitions", "in flight", "seen", ""]);
+        for member in &self.members {
+            let remark = match (member.seen_seconds > SILENT_SECONDS, member.waits) {
+                (true, _) => "silent: gone, or its database is",
+                (false, true) => "waits for something that is away; its log says for what",
+                (false, false) => "",
+            };
+            table.add_row([
+                Cell::new(&member.consumer),
+                Cell::new(output::short(member.member)),
+                number(member.partitions.into()),
+                number(member.in_flight.into()),
+                right(format!("{} ago", age(member.seen_seconds))),
+                Cell::new(remark),
+            ]);
+        }
+        table.to_string()
     }
 
     fn failures_text(&self) -> String {

@@ -37,7 +37,7 @@ fn one(check: &str) -> Vec<(String, i64)> {
 #[tokio::test]
 async fn a_good_ledger_is_green_and_its_totals_add_up() {
     let (fleet, ledger) = good().await;
-    ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-missing", 3).await;
+    ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-gone", 3).await;
     topic::publish_all(&fleet, &ledger.pool).await;
     let ended = fleet.run(&["audit", "--topics", "--json"]).await;
     assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
@@ -45,7 +45,7 @@ async fn a_good_ledger_is_green_and_its_totals_add_up() {
     assert_eq!(report["totals"]["events"], 4);
     let av_scan = &report["totals"]["consumers"][0];
     assert_eq!((&av_scan["owed"], &av_scan["done"], &av_scan["dead"]), (&2.into(), &1.into(), &1.into()));
-    assert_eq!(report["totals"]["dead"][0]["reason"], "blob-missing");
+    assert_eq!(report["totals"]["dead"][0]["reason"], "blob-gone");
     assert_eq!(report["topics"].as_array().unwrap().len(), 2);
     assert!(report["topics"].as_array().unwrap().iter().all(|topic| topic["records"] == 2));
     let text = fleet.run(&["audit"]).await.stdout;

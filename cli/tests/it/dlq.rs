@@ -8,7 +8,7 @@ async fn dead() -> (Fleet, Ledger) {
     let fleet = Fleet::fresh().await;
     let ledger = Ledger::good(&fleet).await;
     for event_id in ledger.uploaded {
-        ledger.kill(&fleet, "av-scan", event_id, "blob-missing", 3).await;
+        ledger.kill(&fleet, "av-scan", event_id, "blob-gone", 3).await;
         ledger.kill(&fleet, "projection-builder", event_id, "undecodable", 0).await;
     }
     (fleet, ledger)
@@ -31,13 +31,13 @@ async fn list_counts_all_and_names_the_newest() {
     assert_eq!(report["groups"].as_array().unwrap().len(), 2);
     assert_eq!(ids(&report), [ledger.uploaded[1]]);
     let report = fleet
-        .run(&["dlq", "list", "--consumer", "av-scan", "--reason", "blob-missing", "--since", "1h", "--json"])
+        .run(&["dlq", "list", "--consumer", "av-scan", "--reason", "blob-gone", "--since", "1h", "--json"])
         .await
         .json();
     assert_eq!(report["total"], 2);
     assert_eq!(fleet.run(&["dlq", "list", "--reason", "nothing", "--json"]).await.json()["total"], 0);
     let text = fleet.run(&["dlq", "list"]).await.stdout;
-    assert!(text.contains("blob-missing") && text.contains(&ledger.uploaded[0].to_string()), "{text}");
+    assert!(text.contains("blob-gone") && text.contains(&ledger.uploaded[0].to_string()), "{text}");
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn what_dies_again_can_be_replayed_again() {
     let replay = ["dlq", "replay", "--consumer", "av-scan", "--why", "try", "--json"];
     assert_eq!(fleet.run(&replay).await.json()["done"], 2);
     assert_eq!(fleet.run(&replay).await.json()["done"], 0);
-    ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-missing", 4).await;
+    ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-gone", 4).await;
     assert_eq!(
         fleet.run(&["dlq", "list", "--consumer", "av-scan", "--json"]).await.json()["total"],
         1,

@@ -55,23 +55,31 @@ async fn failures_the_outbox_and_the_relays_are_shown() {
     let empty = fleet.run(&["status"]).await.stdout;
     assert!(empty.contains("No consumer has started yet") && empty.contains("Without a relay: 64 shards"), "{empty}");
     let ledger = Ledger::good(&fleet).await;
-    ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-missing", 0).await;
+    ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-gone", 0).await;
     ledger.kill(&fleet, "av-scan", ledger.uploaded[1], "undecodable", 0).await;
     let id = ledger.uploaded[1].to_string();
     assert_eq!(fleet.run(&["dlq", "replay", "--event-id", &id, "--why", "x"]).await.code, 0);
     ledger
         .sql("UPDATE pipeline.relay_leases SET owner = '01900000-0000-7000-8000-000000000001', expires_at = clock_timestamp() + interval '1 min' WHERE shard < 60")
         .await;
+    ledger
+        .sql("INSERT INTO pipeline.consumer_members VALUES
+              (gen_random_uuid(), 'dedup', 4, 7, true, now(), now()), (gen_random_uuid(), 'ocr', 2, 0, false, now(), now() - interval '1 min')")
+        .await;
     let reading = fleet.run(&["status", "--json"]).await.json();
+    assert_eq!((&reading["members"][0]["in_flight"], &reading["members"][0]["waits"]), (&7.into(), &true.into()));
+    assert!(reading["members"][1]["seen_seconds"].as_f64().unwrap() >= 60.0);
     assert_eq!((&reading["retries"][0]["consumer"], &reading["retries"][0]["waiting"]), (&"av-scan".into(), &1.into()));
-    assert_eq!((&reading["dead"][0]["reason"], &reading["dead"][0]["count"]), (&"blob-missing".into(), &1.into()));
+    assert_eq!((&reading["dead"][0]["reason"], &reading["dead"][0]["count"]), (&"blob-gone".into(), &1.into()));
     assert_eq!(reading["outbox"]["unpublished"], 1);
     assert!(reading["outbox"]["oldest_seconds"].as_f64().unwrap() >= 0.0);
     assert_eq!((&reading["relays"][0]["shards"], &reading["shards_unowned"]), (&60.into(), &4.into()));
     assert!(reading["read_at"].is_string() && reading["took_seconds"].is_number());
     let text = fleet.run(&["status"]).await.stdout;
     for part in [
-        "blob-missing",
+        "blob-gone",
+        "waits for something that is away",
+        "silent: gone",
         "1 message waiting for a retry",
         "Outbox: waiting 1 row,",
         "60 shards",

@@ -180,7 +180,7 @@ impl<H: Handler> Processor<H> {
                 Err(failure) if failure.class == Class::Unavailable => failure,
                 other => return other,
             };
-            self.progress.excuse_until(std::time::Instant::now() + self.retry.backoff_max + EXCUSE_MARGIN);
+            self.progress.held_up_until(std::time::Instant::now() + self.retry.backoff_max + EXCUSE_MARGIN);
             self.count_failed_try(&failure);
             tracing::warn!(consumer = self.consumer, reason = failure.reason, detail = %failure.detail, waits, "waiting");
             self.pause(waits).await?;

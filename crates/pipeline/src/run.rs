@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use docfleet_outbox::{Input, Outbox};
-use docfleet_telemetry::{Metrics, ServiceConfig, Settings, TelemetryConfig};
+use docfleet_telemetry::{Health, Metrics, ServiceConfig, Settings, TelemetryConfig};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Semaphore, mpsc},
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     ConsumerConfig, Handler, Setup,
     broker::{self, Connection},
-    consumer::{Driver, Progress, watch},
+    consumer::{Driver, Progress, announce, watch},
     failure,
     process::Processor,
     relay,
@@ -63,7 +63,7 @@ where
     let drain = setup.section::<ConsumerConfig>("consumer")?.shutdown_drain;
     let serving = CancellationToken::new();
     docfleet_telemetry::serve(&service.listen, setup.health.clone(), metrics, serving.clone()).await?;
-    end_on_signals(shutdown.clone(), drain + HARD_END)?;
+    end_on_signals(shutdown.clone(), setup.health.clone(), drain + HARD_END)?;
     tracing::info!(name, region = %setup.region, listen = %service.listen, "started");
     let ended = tokio::select! {
         ended = main(setup.clone()) => ended,
@@ -84,13 +84,14 @@ where
     ended
 }
 
-fn end_on_signals(shutdown: CancellationToken, hard_end: Duration) -> anyhow::Result<()> {
+fn end_on_signals(shutdown: CancellationToken, health: Health, hard_end: Duration) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        health.set_ready(false);
         shutdown.cancel();
         end_by_force_after(hard_end);
         tokio::select! {
@@ -124,6 +125,7 @@ pub async fn consume<H: Handler>(setup: &Setup, handler: H) -> anyhow::Result<()
     let progress = Progress::default();
     let stop = setup.shutdown.child_token();
     let watching = watch(kafka, setup.name, progress.clone(), config.stall_after, stop.clone());
+    setup.spawn("presence", announce(setup.pool.clone(), setup.name, progress.clone(), setup.shutdown.clone()));
     let driving = drive(setup, handler, connection, config, progress);
     setup.health.set_ready(true);
     let ended = tokio::select! {

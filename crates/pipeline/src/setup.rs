@@ -22,7 +22,7 @@ pub struct Setup {
     /// Connects when first used; a database that is away does not keep a process from starting.
     pub pool: PgPool,
     pub registry: Registry,
-    /// The region whose data this process may touch.
+    /// The region that this process runs in.
     pub region: String,
     pub health: Health,
     /// Cancelled when the process is to end.

@@ -27,6 +27,12 @@ pub fn traceparent_of(span: &Span) -> Option<String> {
         .then(|| format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8()))
 }
 
+/// The trace that a header names, for log lines outside of its spans; none when it is malformed.
+pub fn trace_id(header: &str) -> Option<&str> {
+    parse(header)?;
+    header.trim().split('-').nth(1)
+}
+
 fn parse(header: &str) -> Option<SpanContext> {
     let mut parts = header.trim().split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

@@ -135,8 +135,8 @@ fn of_blobs(error: docfleet_blobs::Error) -> Failure {
     match error {
         // Events are written after their blobs, so it was deleted.
         docfleet_blobs::Error::NotFound => Failure::poison("blob-gone", error),
-        docfleet_blobs::Error::Config(_) => Failure::poison("blob-key-refused", "the event's key is not one of ours"),
-        other => Failure::unavailable("blob-unavailable", other),
+        docfleet_blobs::Error::Config(_) => Failure::poison("blob-key-invalid", "the event's key is not one of ours"),
+        other => Failure::unavailable("blob-store-unavailable", other),
     }
 }
 

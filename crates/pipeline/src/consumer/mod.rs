@@ -7,11 +7,13 @@ mod in_flight;
 pub mod lanes;
 pub mod ledger;
 mod partition;
+mod presence;
 mod progress;
 mod waiting;
 mod watchdog;
 
 pub(crate) use driver::Driver;
 pub(crate) use in_flight::InFlight;
+pub(crate) use presence::announce;
 pub(crate) use progress::Progress;
 pub(crate) use watchdog::watch;

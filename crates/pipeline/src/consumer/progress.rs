@@ -25,6 +25,7 @@ pub(crate) struct PartitionProgress {
 pub(crate) struct Progress {
     partitions: Arc<Mutex<HashMap<TopicPartition, PartitionProgress>>>,
     excused_until: Arc<Mutex<Option<Instant>>>,
+    held_up_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Progress {
@@ -41,6 +42,17 @@ impl Progress {
     pub fn excuse_until(&self, until: Instant) {
         let mut latest = self.excused_until.lock().unwrap_or_else(PoisonError::into_inner);
         *latest = (*latest).max(Some(until));
+    }
+
+    /// Something that everybody needs is away: an excuse that operators see.
+    pub fn held_up_until(&self, until: Instant) {
+        self.excuse_until(until);
+        let mut latest = self.held_up_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = (*latest).max(Some(until));
+    }
+
+    pub fn is_held_up(&self) -> bool {
+        self.held_up_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 
     pub fn is_excused(&self) -> bool {

@@ -9,6 +9,7 @@ mod transaction;
 use std::{sync::Arc, time::Duration};
 
 use docfleet_outbox::Outbox;
+use docfleet_telemetry::trace;
 use sqlx::PgPool;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
@@ -165,7 +166,9 @@ impl<H: Handler> Settler<H> {
             if busy >= BUSY_MAX {
                 return Err(Failure { class: Class::Transient, ..failure });
             }
-            self.progress.excuse_until(std::time::Instant::now() + self.retry.backoff_max + TRANSACTION_TIMEOUT * 2);
+            self.progress.held_up_until(std::time::Instant::now() + self.retry.backoff_max + TRANSACTION_TIMEOUT * 2);
+            let labels = [("consumer", self.consumer), ("class", failure.class.as_str()), ("reason", failure.reason)];
+            metrics::counter!(metric::FAILED_TRIES_TOTAL, &labels).increment(1);
             tracing::warn!(consumer = self.consumer, reason = failure.reason, detail = %failure.detail, waits, "waiting");
             tokio::select! {
                 () = tokio::time::sleep(self.retry.wait(waits, rand::random())) => {}
@@ -204,13 +207,14 @@ impl<H: Handler> Settler<H> {
         let Some((failure, fate)) = item.failed.as_ref().filter(|_| fresh) else { return };
         let (topic, partition, offset) = item.record.origin();
         let event_id = item.identity.event_id;
+        let trace_id = item.record.header("traceparent").and_then(trace::trace_id).unwrap_or_default();
         match fate {
             Fate::DeadLetter => tracing::error!(
-                consumer = self.consumer, %event_id, topic, partition, offset, reason = failure.reason,
+                consumer = self.consumer, %event_id, trace_id, topic, partition, offset, reason = failure.reason,
                 detail = %failure.detail, "dead letter"
             ),
             _ => tracing::warn!(
-                consumer = self.consumer, %event_id, topic, partition, offset, reason = failure.reason,
+                consumer = self.consumer, %event_id, trace_id, topic, partition, offset, reason = failure.reason,
                 detail = %failure.detail, "to be tried again later"
             ),
         }
