@@ -38,7 +38,7 @@ async fn chaos_loses_nothing_and_doubles_nothing() {
 
     check_documents(&fleet, &sent).await;
     check_dead_letters(&fleet).await;
-    check_webhooks(&fleet, &receiver).await;
+    check_webhooks(&fleet, &receiver, &sent).await;
 }
 
 /// Sends documents and poison while processes and Kafka die; returns the documents by id.
@@ -169,11 +169,15 @@ async fn check_dead_letters(fleet: &Fleet) {
     }
 }
 
-async fn check_webhooks(fleet: &Fleet, receiver: &Receiver) {
+async fn check_webhooks(fleet: &Fleet, receiver: &Receiver, sent: &HashMap<String, Document>) {
     let events = fleet.count("SELECT count(*) FROM pipeline.outbox_events WHERE kind = 'event'").await;
     let delivered = fleet.count("SELECT count(*) FROM webhooks.deliveries WHERE status = 'delivered'").await;
     assert_eq!(delivered, events, "one delivery for each event");
     let (ids, stable) = receiver.deliveries();
     assert_eq!(i64::try_from(ids).unwrap(), events, "the receiver saw each id");
     assert!(stable, "one body over all attempts");
+    for (id, traces) in receiver.traces() {
+        // From the upload through outbox, Kafka and every worker to the partner.
+        assert_eq!(traces.into_iter().collect::<Vec<_>>(), [sent[&id].trace.as_str()], "one trace for document {id}");
+    }
 }

@@ -17,6 +17,8 @@ pub enum Fate {
 }
 
 pub struct Document {
+    /// W3C trace id of its upload.
+    pub trace: String,
     pub name: String,
     pub mime: &'static str,
     pub bytes: Vec<u8>,
@@ -26,7 +28,8 @@ pub struct Document {
 /// The kinds take turns, so that each moment of the run sees all of them.
 pub fn document(number: usize) -> Document {
     let words = format!("This is document {number} of the account, signed in Berlin.\n");
-    let of = |name: &str, mime, bytes, fate| Document { name: format!("{number}-{name}"), mime, bytes, fate };
+    let trace = format!("{:032x}", number + 1);
+    let of = |name: &str, mime, bytes, fate| Document { trace, name: format!("{number}-{name}"), mime, bytes, fate };
     match number % 10 {
         0 | 1 => of("note.txt", "text/plain", words.into_bytes(), Fate::Read),
         2 => of("list.csv", "text/csv", format!("number,text\n{number},\"{words}\"\n").into_bytes(), Fate::Read),

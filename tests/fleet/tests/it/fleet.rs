@@ -94,6 +94,7 @@ impl Fleet {
                 .http
                 .post(format!("{}/v1/documents", self.api))
                 .header("Idempotency-Key", &document.name)
+                .header("traceparent", format!("00-{}-00f067aa0ba902b7-01", document.trace))
                 .multipart(reqwest::multipart::Form::new().part("file", part));
             match request.send().await {
                 Ok(answer) if answer.status().as_u16() == 201 => {

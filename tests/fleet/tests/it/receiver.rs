@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
 };
 
@@ -13,6 +13,8 @@ pub struct Receiver(Arc<Mutex<Seen>>);
 struct Seen {
     attempts: usize,
     bodies: HashMap<String, Vec<Bytes>>,
+    /// Of each attempt: its document and its trace.
+    traces: Vec<(String, String)>,
 }
 
 impl Receiver {
@@ -25,6 +27,15 @@ impl Receiver {
         format!("http://{address}/hook")
     }
 
+    /// Documents with the traces under which they were announced.
+    pub fn traces(&self) -> HashMap<String, HashSet<String>> {
+        let mut traces: HashMap<String, HashSet<String>> = HashMap::new();
+        for (document, trace) in &self.0.lock().unwrap().traces {
+            traces.entry(document.clone()).or_default().insert(trace.clone());
+        }
+        traces
+    }
+
     /// Deliveries by id, and whether each came with one body over all its attempts.
     pub fn deliveries(&self) -> (usize, bool) {
         let seen = self.0.lock().unwrap();
@@ -35,8 +46,12 @@ impl Receiver {
 
 async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let id = headers["webhook-id"].to_str().unwrap().to_owned();
+    let event: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let document = event["data"]["document_id"].as_str().unwrap().to_owned();
+    let trace = headers["traceparent"].to_str().unwrap().split('-').nth(1).unwrap().to_owned();
     let mut seen = receiver.0.lock().unwrap();
     seen.attempts += 1;
+    seen.traces.push((document, trace));
     let refuse = seen.attempts.is_multiple_of(10);
     seen.bodies.entry(id).or_default().push(body);
     if refuse { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
