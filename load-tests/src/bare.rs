@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use docfleet_pipeline::{KafkaConfig, broker::client};
 use rdkafka::{
     Message,
@@ -12,7 +11,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Consumes `count` records and produces each one's bytes to `target`, with the configuration that the runtime uses;
 /// returns the time from the subscription to the last acknowledgement and the offset commit.
@@ -23,7 +22,10 @@ pub fn pass_on(kafka: &KafkaConfig, source: &str, target: &str, count: u32) -> a
     consumer.subscribe(&[source])?;
     let mut passed = 0;
     while passed < count {
-        let message = consumer.poll(PATIENCE).context("no record in time")??;
+        anyhow::ensure!(began.elapsed() < PATIENCE, "{passed} of {count} records in {PATIENCE:?}");
+        // Nothing comes while the group forms.
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let message = message?;
         let key = message.key().unwrap_or_default();
         let mut record = BaseRecord::to(target).key(key).payload(message.payload().unwrap_or_default());
         while let Err((error, unsent)) = producer.send(record) {

@@ -2,31 +2,26 @@
 //! does. A thread and not a task, as a lost wake-up of a shared runtime has stalled consumers for days
 //! (rust-rdkafka#638, #840).
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use rdkafka::{
-    ClientContext, Message as _, Offset, TopicPartitionList,
+    ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
     error::KafkaError,
-    message::{BorrowedMessage, Headers},
     types::RDKafkaErrorCode,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BrokerCommand, BrokerEvent, CommandSender, Connection, EVENTS_CAPACITY, Offsets};
-use crate::{
-    KafkaConfig,
-    broker::client,
-    message::{Record, TopicPartition},
-    metric,
-};
+use super::{BrokerEvent, CommandSender, Connection, Offsets, Outlet, poll::PollLoop};
+use crate::{KafkaConfig, broker::client, message::TopicPartition, metric};
 
-/// Commands wait at most this long while nothing is delivered.
-const POLL: Duration = Duration::from_millis(20);
-
-struct Context {
-    consumer: &'static str,
-    events: mpsc::Sender<BrokerEvent>,
+pub(super) struct Context {
+    pub(super) consumer: &'static str,
+    events: mpsc::UnboundedSender<BrokerEvent>,
+    generation: AtomicU64,
     /// How long a revocation waits for the driver to settle what is in flight.
     drain: Duration,
 }
@@ -71,7 +66,8 @@ impl ConsumerContext for Context {
                 }
                 let partitions = partitions_of(list);
                 self.count_rebalance("assigned", &partitions);
-                self.tell(BrokerEvent::Assigned(partitions));
+                let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+                self.tell(BrokerEvent::Assigned { partitions, generation });
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(error) => tracing::error!(consumer = self.consumer, %error, "rebalance"),
@@ -95,8 +91,12 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
-    fn tell(&self, event: BrokerEvent) {
-        if self.events.blocking_send(event).is_err() {
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tell(&self, event: BrokerEvent) {
+        if self.events.send(event).is_err() {
             tracing::debug!(consumer = self.consumer, "the driver has ended");
         }
     }
@@ -106,7 +106,7 @@ impl Context {
         metrics::counter!(metric::REBALANCES_TOTAL, "consumer" => self.consumer, "kind" => kind).increment(1);
     }
 
-    fn commit(&self, base: &BaseConsumer<Self>, offsets: &Offsets, mode: CommitMode) {
+    pub(super) fn commit(&self, base: &BaseConsumer<Self>, offsets: &Offsets, mode: CommitMode) {
         if offsets.is_empty() {
             return;
         }
@@ -134,8 +134,9 @@ pub fn connect(
     drain: Duration,
 ) -> Result<Connection, String> {
     let group = format!("{}{consumer}", config.topic_prefix);
-    let (events, receiver) = mpsc::channel(EVENTS_CAPACITY);
-    let context = Context { consumer, events, drain };
+    let (events, receiver) = mpsc::unbounded_channel();
+    let (outlet, records) = Outlet::new();
+    let context = Context { consumer, events, generation: AtomicU64::new(0), drain };
     let base: BaseConsumer<Context> =
         client::consumer(config, &group)?.create_with_context(context).map_err(|e| e.to_string())?;
     base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).map_err(|e| e.to_string())?;
@@ -144,63 +145,12 @@ pub fn connect(
     std::thread::Builder::new()
         .name(format!("poll-{consumer}"))
         .spawn(move || {
-            poll_for_ever(&base, orders);
+            PollLoop::new(&base, outlet, orders).run();
             drop(base);
             ended.send(()).ok();
         })
         .map_err(|e| e.to_string())?;
-    Ok(Connection { events: receiver, commands, closed })
-}
-
-fn poll_for_ever(base: &BaseConsumer<Context>, mut orders: mpsc::UnboundedReceiver<BrokerCommand>) {
-    let context = base.context();
-    loop {
-        loop {
-            match orders.try_recv() {
-                Ok(BrokerCommand::Close(offsets)) => {
-                    context.commit(base, &offsets, CommitMode::Sync);
-                    base.unsubscribe();
-                    return;
-                }
-                Ok(command) => obey(base, command),
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                // The driver is gone without a word: nothing may be committed any more.
-                Err(mpsc::error::TryRecvError::Disconnected) => return,
-            }
-        }
-        match base.poll(POLL) {
-            None => {}
-            Some(Ok(message)) => context.tell(BrokerEvent::Record(record_of(&message))),
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                context.tell(BrokerEvent::Fatal(format!("the Kafka client failed for good: {code}")));
-                return;
-            }
-            Some(Err(error)) => {
-                if let Some((code, detail)) = base.client().fatal_error() {
-                    context.tell(BrokerEvent::Fatal(format!("the Kafka client failed for good: {code}: {detail}")));
-                    return;
-                }
-                // Brokers that are away and the like: the client recovers by itself, the watchdog watches.
-                tracing::warn!(consumer = context.consumer, %error, "Kafka");
-            }
-        }
-    }
-}
-
-fn obey(base: &BaseConsumer<Context>, command: BrokerCommand) {
-    let context = base.context();
-    let result = match command {
-        BrokerCommand::Pause(partitions) => base.pause(&list_of(&partitions)),
-        BrokerCommand::Resume(partitions) => base.resume(&list_of(&partitions)),
-        BrokerCommand::Commit(offsets) => {
-            context.commit(base, &offsets, CommitMode::Async);
-            Ok(())
-        }
-        BrokerCommand::Close(_) => Ok(()),
-    };
-    if let Err(error) = result {
-        tracing::warn!(consumer = context.consumer, %error, "pause or resume");
-    }
+    Ok(Connection { events: receiver, records, commands, closed })
 }
 
 enum Answer<T> {
@@ -222,36 +172,7 @@ fn wait_for<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> Answer<T> {
     }
 }
 
-fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+pub(super) fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
     let source = |topic: &str, partition| TopicPartition { topic: topic.into(), partition };
     list.elements().iter().map(|element| source(element.topic(), element.partition())).collect()
-}
-
-fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for source in partitions {
-        list.add_partition(&source.topic, source.partition);
-    }
-    list
-}
-
-fn record_of(message: &BorrowedMessage<'_>) -> Record {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    // rdkafka panics on a header name that is not UTF-8 (`BorrowedHeaders::try_get`); a panic here would end this process
-    // and, at the same record, its successors.
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        message.headers().map_or_else(Vec::new, |headers| {
-            headers.iter().map(|header| (header.key.to_owned(), header.value.map_or_else(String::new, text))).collect()
-        })
-    }));
-    let headers_unreadable = read.is_err();
-    Record {
-        source: TopicPartition { topic: message.topic().into(), partition: message.partition() },
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
-        key: message.key().map(<[u8]>::to_vec),
-        payload: message.payload().map(<[u8]>::to_vec),
-        headers: read.unwrap_or_default(),
-        headers_unreadable,
-    }
 }

@@ -2,36 +2,48 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BrokerCommand, BrokerEvent, CommandSender, Connection, EVENTS_CAPACITY, Offsets};
+use super::{BrokerCommand, BrokerEvent, CommandSender, Connection, Delivery, Offsets, Outlet};
 use crate::message::{Record, TopicPartition};
 
 /// The test's end of the seam.
 pub struct MemoryBroker {
-    events: mpsc::Sender<BrokerEvent>,
+    events: mpsc::UnboundedSender<BrokerEvent>,
+    outlet: Outlet,
+    generation: u64,
     pub commands: mpsc::UnboundedReceiver<BrokerCommand>,
     closed: Option<oneshot::Sender<()>>,
 }
 
 impl MemoryBroker {
     pub fn connect() -> (Self, Connection) {
-        let (events, receiver) = mpsc::channel(EVENTS_CAPACITY);
+        let (events, receiver) = mpsc::unbounded_channel();
+        let (outlet, records) = Outlet::new();
         let (sender, commands) = CommandSender::new();
         let (ended, closed) = oneshot::channel();
-        (Self { events, commands, closed: Some(ended) }, Connection { events: receiver, commands: sender, closed })
+        (
+            Self { events, outlet, generation: 0, commands, closed: Some(ended) },
+            Connection { events: receiver, records, commands: sender, closed },
+        )
     }
 
-    pub async fn send(&self, event: BrokerEvent) {
-        self.events.send(event).await.ok();
+    pub fn send(&self, event: BrokerEvent) {
+        self.events.send(event).ok();
     }
 
-    pub async fn deliver(&self, record: Record) {
-        self.send(BrokerEvent::Record(record)).await;
+    pub fn assign(&mut self, partitions: Vec<TopicPartition>) {
+        self.generation += 1;
+        self.send(BrokerEvent::Assigned { partitions, generation: self.generation });
+    }
+
+    /// Returns whether there was room for it.
+    pub fn deliver(&self, record: Record) -> bool {
+        matches!(self.outlet.offer(Delivery::new(record, self.generation)), Ok(None))
     }
 
     /// Revokes as a rebalance does; returns what the driver wants committed, or none when it gave no answer.
     pub async fn revoke(&self, partitions: Vec<TopicPartition>) -> Option<Offsets> {
         let (settled, answer) = oneshot::channel();
-        self.send(BrokerEvent::Revoked { partitions, settled }).await;
+        self.send(BrokerEvent::Revoked { partitions, settled });
         answer.await.ok()
     }
 

@@ -3,7 +3,8 @@
 //! 1. *the end of the process* first, or a busy topic could hold it off;
 //! 2. *results* before new records, so that the budget is freed before it is charged;
 //! 3. *the tick*, or a busy topic could hold off commits and handovers;
-//! 4. *the broker's events* last. Records that wait here are bounded by the channel; the poll thread never stops.
+//! 4. *the broker's events* before its records: a rebalance is served whatever the load;
+//! 5. *records* last, and none while the budget is used up. They wait in a bounded channel; the poll thread never stops.
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     ConsumerConfig, Handler, Record,
-    broker::{BrokerCommand, BrokerEvent, Connection, Offsets},
+    broker::{BrokerCommand, BrokerEvent, Connection, Delivery, Offsets},
     clock,
     message::TopicPartition,
     metric,
@@ -54,7 +55,6 @@ pub(crate) struct Driver<H: Handler> {
     /// How the names of this consumer's retry topics begin: nobody else writes there.
     own_topics: String,
     handovers: Vec<Handover>,
-    epoch: u64,
     committed_at: Instant,
     /// When all frontiers were last named, moved or not.
     renewed_at: Instant,
@@ -84,7 +84,6 @@ impl<H: Handler> Driver<H> {
             lanes: Lanes::default(),
             waiting: Waiting::default(),
             handovers: Vec::new(),
-            epoch: 0,
             committed_at: Instant::now(),
             renewed_at: Instant::now(),
             draining_until: None,
@@ -109,6 +108,7 @@ impl<H: Handler> Driver<H> {
                     Some(event) => self.on_event(event)?,
                     None => return Err("the poll thread ended".to_owned()),
                 },
+                Some(delivery) = self.connection.records.recv(), if self.takes_records() => self.on_record(delivery),
             }
             if self.draining_until.is_some_and(|until| self.running() == 0 || Instant::now() >= until) {
                 return self.close().await;
@@ -119,23 +119,19 @@ impl<H: Handler> Driver<H> {
 
     fn on_event(&mut self, event: BrokerEvent) -> Result<(), String> {
         match event {
-            BrokerEvent::Record(mut record) => {
-                if !record.source.topic.starts_with(&self.own_topics) {
-                    record.distrust();
-                }
-                if let Some(record) = self.waiting.admit(record, clock::now_ms()) {
-                    self.admit(record);
-                }
-            }
-            BrokerEvent::Assigned(partitions) => {
-                self.epoch += 1;
+            BrokerEvent::Assigned { partitions, generation } => {
                 for source in partitions {
-                    self.owned.insert(source, Partition::new(self.epoch));
+                    self.owned.insert(source, Partition::new(generation));
                 }
             }
             BrokerEvent::Revoked { partitions, settled } => {
                 let deadline = Instant::now() + self.config.revoke_drain.saturating_sub(HANDOVER_MARGIN);
                 self.withdraw(&partitions);
+                for source in &partitions {
+                    if let Some(partition) = self.owned.get_mut(source) {
+                        partition.leaving = true;
+                    }
+                }
                 self.handovers.push(Handover::new(partitions, settled, deadline, &self.owned));
                 self.finish_handovers();
             }
@@ -155,6 +151,26 @@ impl<H: Handler> Driver<H> {
             BrokerEvent::Fatal(why) => return Err(why),
         }
         Ok(())
+    }
+
+    /// Records wait in their channel while the budget is used up, and so, in the end, at the broker.
+    fn takes_records(&self) -> bool {
+        !self.budget.is_closed() && self.draining_until.is_none()
+    }
+
+    fn on_record(&mut self, delivery: Delivery) {
+        let mut record = delivery.record;
+        // What waited in the channel while its partition was revoked, perhaps to come back later, will be delivered again.
+        let is_current = |p: &Partition| !p.leaving && delivery.generation >= p.epoch;
+        if !self.owned.get(&record.source).is_some_and(is_current) {
+            return;
+        }
+        if !record.source.topic.starts_with(&self.own_topics) {
+            record.distrust();
+        }
+        if let Some(record) = self.waiting.admit(record, clock::now_ms()) {
+            self.admit(record);
+        }
     }
 
     fn admit(&mut self, record: Record) {
@@ -259,11 +275,11 @@ impl<H: Handler> Driver<H> {
         }
         let offsets = self.take_frontiers();
         self.publish();
-        let Connection { events, commands, closed } = self.connection;
+        let Connection { events, records, commands, closed } = self.connection;
         commands.send(BrokerCommand::Close(offsets));
         // The poll thread must find nobody for a handover, the one that is open or one that begins now: it would wait for
         // an answer.
-        drop((events, self.handovers));
+        drop((events, records, self.handovers));
         // The process exits in any case; waiting longer for a broker that is away would gain nothing.
         if tokio::time::timeout(Duration::from_secs(5), closed).await.is_err() {
             tracing::warn!("the Kafka client did not close in time");
@@ -279,7 +295,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn apply_pauses(&mut self) {
-        let all = self.budget.is_closed() || self.draining_until.is_some();
+        let all = self.draining_until.is_some();
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for (source, partition) in &mut self.owned {
             let wanted = all || self.waiting.holds(source);
@@ -303,7 +319,10 @@ impl<H: Handler> Driver<H> {
     fn publish(&self) {
         let consumer = self.processor.consumer;
         self.progress.replace(
-            self.owned.iter().map(|(source, p)| (source.clone(), p.progress(self.waiting.holds(source)))).collect(),
+            self.owned
+                .iter()
+                .map(|(source, p)| (source.clone(), p.progress(self.waiting.holds(source), self.budget.is_closed())))
+                .collect(),
         );
         metrics::gauge!(metric::IN_FLIGHT_MESSAGES, "consumer" => consumer).set(count(self.budget.messages()));
         metrics::gauge!(metric::IN_FLIGHT_BYTES, "consumer" => consumer).set(count(self.budget.bytes()));

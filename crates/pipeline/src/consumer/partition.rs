@@ -7,7 +7,10 @@ use crate::{broker::Offsets, message::TopicPartition};
 
 /// A partition from its assignment to its revocation.
 pub(super) struct Partition {
+    /// The generation of its assignment.
     pub epoch: u64,
+    /// Revoked, and not handed over yet: nothing new starts.
+    pub leaving: bool,
     pub ledger: Ledger,
     /// Messages that are out (the ledger's open ones may still be queued).
     pub running: usize,
@@ -17,17 +20,17 @@ pub(super) struct Partition {
 
 impl Partition {
     pub fn new(epoch: u64) -> Self {
-        Self { epoch, ledger: Ledger::default(), running: 0, paused: false, last_settled_ms: None }
+        Self { epoch, leaving: false, ledger: Ledger::default(), running: 0, paused: false, last_settled_ms: None }
     }
 
-    pub fn progress(&self, waits: bool) -> PartitionProgress {
+    pub fn progress(&self, waits: bool, over_budget: bool) -> PartitionProgress {
         PartitionProgress {
             frontier: self.ledger.frontier(),
             open: self.ledger.open_count(),
             oldest_open_ms: self.ledger.oldest_open_ms(),
             last_settled_ms: self.last_settled_ms,
             waits,
-            paused: self.paused,
+            over_budget,
         }
     }
 }

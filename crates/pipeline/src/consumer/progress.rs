@@ -17,7 +17,7 @@ pub(crate) struct PartitionProgress {
     /// It waits for the time of a retry, so silence is no stall.
     pub waits: bool,
     /// The budget is used up by what is in hand, of whatever partition.
-    pub paused: bool,
+    pub over_budget: bool,
 }
 
 /// Shared between the driver and those who work and settle, which write, and the watchdog, which reads.

@@ -116,7 +116,7 @@ impl Watchdog {
 /// Whether the frontier may stand still. Work elsewhere is no reason for a partition that could be delivered and is not;
 /// a full budget is one only while somebody works it off.
 fn has_a_reason(state: &PartitionProgress, excused: bool) -> bool {
-    state.waits || (excused && (state.open > 0 || state.paused))
+    state.waits || (excused && (state.open > 0 || state.over_budget))
 }
 
 fn still_behind(before: Option<Behind>, at: i64, lag: i64, has_a_reason: bool, now: Instant) -> Option<Behind> {
@@ -169,7 +169,7 @@ mod tests {
         oldest_open_ms: None,
         last_settled_ms: Some(1_000),
         waits: false,
-        paused: false,
+        over_budget: false,
     };
 
     #[test]
@@ -189,8 +189,11 @@ mod tests {
         assert!(has_a_reason(&PartitionProgress { waits: true, ..STATE }, false));
         assert!(has_a_reason(&PartitionProgress { open: 1, ..STATE }, true));
         assert!(!has_a_reason(&PartitionProgress { open: 1, ..STATE }, false), "in hand, and nobody works on it");
-        assert!(has_a_reason(&PartitionProgress { paused: true, ..STATE }, true));
-        assert!(!has_a_reason(&PartitionProgress { paused: true, ..STATE }, false), "a full budget, and nobody works");
+        assert!(has_a_reason(&PartitionProgress { over_budget: true, ..STATE }, true));
+        assert!(
+            !has_a_reason(&PartitionProgress { over_budget: true, ..STATE }, false),
+            "a full budget, and nobody works"
+        );
         assert!(!has_a_reason(&STATE, true), "work elsewhere excuses no silence here");
     }
 

@@ -81,12 +81,12 @@ impl Bench {
         Self::start(ConsumerConfig { commit_interval: Duration::from_millis(10), ..ConsumerConfig::default() })
     }
 
-    async fn assign(&self, partitions: &[i32]) {
-        self.broker.send(BrokerEvent::Assigned(partitions.iter().map(|p| source(*p)).collect())).await;
+    fn assign(&mut self, partitions: &[i32]) {
+        self.broker.assign(partitions.iter().map(|p| source(*p)).collect());
     }
 
-    async fn deliver(&self, partition: i32, offset: i64, key: &str) {
-        self.broker.deliver(record(partition, offset, key, &[])).await;
+    fn deliver(&self, partition: i32, offset: i64, key: &str) {
+        assert!(self.broker.deliver(record(partition, offset, key, &[])), "there is room");
     }
 
     /// Waits until the message has arrived at the settlement.
@@ -149,9 +149,9 @@ fn record(partition: i32, offset: i64, key: &str, headers: &[(&str, String)]) ->
 #[tokio::test]
 async fn commits_land_at_the_contiguous_frontier_only() {
     let mut bench = Bench::quick();
-    bench.assign(&[0]).await;
+    bench.assign(&[0]);
     for offset in 0..3 {
-        bench.deliver(0, offset, &format!("k{offset}")).await;
+        bench.deliver(0, offset, &format!("k{offset}"));
         bench.arrived(0, offset).await;
     }
     // The frontier before anything is settled: what is known to be done by those before us.
@@ -166,11 +166,11 @@ async fn commits_land_at_the_contiguous_frontier_only() {
 #[tokio::test]
 async fn one_key_goes_one_by_one_and_other_keys_pass_it() {
     let mut bench = Bench::quick();
-    bench.assign(&[0, 1]).await;
-    bench.deliver(0, 0, "a").await;
-    bench.deliver(0, 1, "a").await;
-    bench.deliver(1, 0, "a").await;
-    bench.deliver(0, 2, "b").await;
+    bench.assign(&[0, 1]);
+    bench.deliver(0, 0, "a");
+    bench.deliver(0, 1, "a");
+    bench.deliver(1, 0, "a");
+    bench.deliver(0, 2, "b");
     bench.arrived(0, 0).await;
     bench.arrived(0, 2).await;
     bench.nothing_arrives().await;
@@ -184,10 +184,10 @@ async fn one_key_goes_one_by_one_and_other_keys_pass_it() {
 #[tokio::test]
 async fn a_revocation_waits_for_what_is_out_and_drops_what_is_queued() {
     let mut bench = Bench::quick();
-    bench.assign(&[0, 1]).await;
-    bench.deliver(0, 0, "a").await;
-    bench.deliver(0, 1, "a").await;
-    bench.deliver(1, 0, "b").await;
+    bench.assign(&[0, 1]);
+    bench.deliver(0, 0, "a");
+    bench.deliver(0, 1, "a");
+    bench.deliver(1, 0, "b");
     bench.arrived(0, 0).await;
     bench.arrived(1, 0).await;
     let settled = {
@@ -206,14 +206,14 @@ async fn a_revocation_waits_for_what_is_out_and_drops_what_is_queued() {
 #[tokio::test]
 async fn results_of_an_old_assignment_can_not_commit_in_a_new_one() {
     let mut bench = Bench::quick();
-    bench.assign(&[0]).await;
-    bench.deliver(0, 5, "a").await;
+    bench.assign(&[0]);
+    bench.deliver(0, 5, "a");
     bench.arrived(0, 5).await;
     let old = bench.out.remove(&(0, 5)).unwrap();
-    bench.broker.send(BrokerEvent::Lost(vec![source(0)])).await;
-    bench.assign(&[0]).await;
-    bench.deliver(0, 4, "b").await;
-    bench.deliver(0, 5, "b").await;
+    bench.broker.send(BrokerEvent::Lost(vec![source(0)]));
+    bench.assign(&[0]);
+    bench.deliver(0, 4, "b");
+    bench.deliver(0, 5, "b");
     bench.arrived(0, 4).await;
     bench.committed(0, 4).await;
     bench.settle(0, 4);
@@ -226,34 +226,54 @@ async fn results_of_an_old_assignment_can_not_commit_in_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_full_budget_pauses_and_a_freed_one_resumes() {
+async fn a_full_budget_lets_records_wait_and_serves_a_rebalance_all_the_same() {
     let mut bench = Bench::start(ConsumerConfig { in_flight_messages_max: 4, ..ConsumerConfig::default() });
-    bench.assign(&[0]).await;
-    for offset in 0..4 {
-        bench.deliver(0, offset, &format!("k{offset}")).await;
+    bench.assign(&[0, 1]);
+    for offset in 0..8 {
+        bench.deliver(0, offset, &format!("k{offset}"));
     }
-    let paused = timeout(PATIENCE, bench.broker.commands.recv()).await.unwrap();
-    assert!(matches!(paused, Some(BrokerCommand::Pause(p)) if p == vec![source(0)]));
-    bench.arrived(0, 0).await;
-    bench.settle(0, 0);
-    let resumed = timeout(PATIENCE, async {
-        loop {
-            if let Some(BrokerCommand::Resume(partitions)) = bench.broker.commands.recv().await {
-                return partitions;
-            }
-        }
+    for offset in 0..4 {
+        bench.arrived(0, offset).await;
+    }
+    bench.nothing_arrives().await;
+    let handed_over = timeout(PATIENCE, bench.broker.revoke(vec![source(1)])).await;
+    assert_eq!(handed_over.unwrap(), Some(vec![]), "although records wait");
+    for offset in 0..2 {
+        bench.settle(0, offset);
+    }
+    bench.arrived(0, 4).await;
+}
+
+#[tokio::test]
+async fn a_record_that_waited_while_its_partition_went_and_came_is_not_taken_for_a_new_one() {
+    let mut bench = Bench::start(ConsumerConfig {
+        in_flight_messages_max: 1,
+        commit_interval: Duration::from_millis(10),
+        ..ConsumerConfig::default()
     });
-    assert_eq!(resumed.await.unwrap(), vec![source(0)]);
+    bench.assign(&[0, 1]);
+    bench.deliver(1, 0, "a");
+    bench.arrived(1, 0).await;
+    // No budget: this one waits in the channel.
+    bench.deliver(0, 7, "b");
+    assert_eq!(timeout(PATIENCE, bench.broker.revoke(vec![source(0)])).await.unwrap(), Some(vec![]));
+    bench.assign(&[0]);
+    // Others have settled less than that in the meantime.
+    bench.deliver(0, 5, "b");
+    bench.settle(1, 0);
+    bench.arrived(0, 5).await;
+    bench.settle(0, 5);
+    bench.committed(0, 6).await;
 }
 
 #[tokio::test]
 async fn a_message_that_is_not_due_waits_with_its_partition_and_no_other() {
     let mut bench = Bench::quick();
-    bench.assign(&[0, 1]).await;
+    bench.assign(&[0, 1]);
     let due = (clock::now_ms() + 400).to_string();
-    bench.broker.deliver(record(0, 0, "a", &[(header::NOT_BEFORE, due)])).await;
-    bench.deliver(0, 1, "b").await;
-    bench.deliver(1, 0, "c").await;
+    assert!(bench.broker.deliver(record(0, 0, "a", &[(header::NOT_BEFORE, due)])));
+    bench.deliver(0, 1, "b");
+    bench.deliver(1, 0, "c");
     bench.arrived(1, 0).await;
     bench.nothing_arrives().await;
     bench.arrived(0, 0).await;
@@ -263,8 +283,8 @@ async fn a_message_that_is_not_due_waits_with_its_partition_and_no_other() {
 #[tokio::test]
 async fn a_message_that_vanishes_ends_the_process_instead_of_being_lost() {
     let mut bench = Bench::quick();
-    bench.assign(&[0]).await;
-    bench.deliver(0, 0, "a").await;
+    bench.assign(&[0]);
+    bench.deliver(0, 0, "a");
     bench.arrived(0, 0).await;
     bench.out.clear();
     let ended = timeout(PATIENCE, bench.driver).await.unwrap().unwrap();
@@ -274,9 +294,9 @@ async fn a_message_that_vanishes_ends_the_process_instead_of_being_lost() {
 #[tokio::test]
 async fn an_orderly_end_drains_what_is_out_and_commits_it() {
     let mut bench = Bench::start(ConsumerConfig::default());
-    bench.assign(&[0]).await;
-    bench.deliver(0, 0, "a").await;
-    bench.deliver(0, 1, "a").await;
+    bench.assign(&[0]);
+    bench.deliver(0, 0, "a");
+    bench.deliver(0, 1, "a");
     bench.arrived(0, 0).await;
     bench.shutdown.cancel();
     tokio::time::sleep(A_WHILE).await;
@@ -290,8 +310,8 @@ async fn an_orderly_end_drains_what_is_out_and_commits_it() {
 async fn a_drain_has_a_deadline() {
     let mut bench =
         Bench::start(ConsumerConfig { shutdown_drain: Duration::from_millis(200), ..ConsumerConfig::default() });
-    bench.assign(&[0]).await;
-    bench.deliver(0, 0, "a").await;
+    bench.assign(&[0]);
+    bench.deliver(0, 0, "a");
     bench.arrived(0, 0).await;
     bench.shutdown.cancel();
     bench.committed(0, 0).await;
@@ -301,6 +321,6 @@ async fn a_drain_has_a_deadline() {
 #[tokio::test]
 async fn a_fatal_error_of_the_client_ends_the_process() {
     let bench = Bench::quick();
-    bench.broker.send(BrokerEvent::Fatal("fenced".into())).await;
+    bench.broker.send(BrokerEvent::Fatal("fenced".into()));
     assert_eq!(timeout(PATIENCE, bench.driver).await.unwrap().unwrap(), Err("fenced".to_owned()));
 }

@@ -1,0 +1,202 @@
+//! The poll thread's loop: commands in, events and records out, for ever.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message as _, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, KafkaResult},
+    message::{BorrowedMessage, Headers},
+};
+use tokio::sync::mpsc;
+
+use super::{BrokerCommand, BrokerEvent, Delivery, Outlet, kafka::Context};
+use crate::message::{Record, TopicPartition};
+
+/// Commands wait at most this long while nothing is delivered.
+const POLL: Duration = Duration::from_millis(20);
+/// How long the thread waits for room before it pauses all partitions. Pausing throws away what the client has fetched
+/// ahead, which costs more than a short wait; a long one would keep it from polling.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+pub(super) struct PollLoop<'c> {
+    base: &'c BaseConsumer<Context>,
+    outlet: Outlet,
+    orders: mpsc::UnboundedReceiver<BrokerCommand>,
+    /// Paused by the driver; the end of an overload does not resume them.
+    paused: HashSet<TopicPartition>,
+    /// Given out by the client and without room. While it is not empty all partitions are paused.
+    stash: VecDeque<Delivery>,
+}
+
+/// Why the loop goes on or ends.
+enum Next {
+    Go,
+    End,
+}
+
+impl<'c> PollLoop<'c> {
+    pub fn new(
+        base: &'c BaseConsumer<Context>,
+        outlet: Outlet,
+        orders: mpsc::UnboundedReceiver<BrokerCommand>,
+    ) -> Self {
+        Self { base, outlet, orders, paused: HashSet::new(), stash: VecDeque::new() }
+    }
+
+    pub fn run(mut self) {
+        while let (Next::Go, Next::Go) = (self.obey_orders(), self.poll_once()) {}
+    }
+
+    fn obey_orders(&mut self) -> Next {
+        loop {
+            match self.orders.try_recv() {
+                Ok(BrokerCommand::Close(offsets)) => {
+                    self.base.context().commit(self.base, &offsets, CommitMode::Sync);
+                    self.base.unsubscribe();
+                    return Next::End;
+                }
+                Ok(command) => self.obey(command),
+                Err(mpsc::error::TryRecvError::Empty) => return Next::Go,
+                // The driver is gone without a word: nothing may be committed any more.
+                Err(mpsc::error::TryRecvError::Disconnected) => return Next::End,
+            }
+        }
+    }
+
+    fn obey(&mut self, command: BrokerCommand) {
+        match command {
+            BrokerCommand::Pause(partitions) => {
+                self.warn("pause", self.base.pause(&list_of(&partitions)));
+                self.paused.extend(partitions);
+            }
+            BrokerCommand::Resume(partitions) => {
+                self.paused.retain(|source| !partitions.contains(source));
+                if self.stash.is_empty() {
+                    self.warn("resume", self.base.resume(&list_of(&partitions)));
+                }
+            }
+            BrokerCommand::Commit(offsets) => self.base.context().commit(self.base, &offsets, CommitMode::Async),
+            BrokerCommand::Close(_) => {}
+        }
+    }
+
+    fn poll_once(&mut self) -> Next {
+        if let Next::End = self.empty_stash() {
+            return Next::End;
+        }
+        let context = self.base.context();
+        match self.base.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                let delivery = Delivery::new(record_of(&message), context.generation());
+                return self.hand_over(delivery);
+            }
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                context.tell(BrokerEvent::Fatal(format!("the Kafka client failed for good: {code}")));
+                return Next::End;
+            }
+            Some(Err(error)) => {
+                if let Some((code, detail)) = self.base.client().fatal_error() {
+                    context.tell(BrokerEvent::Fatal(format!("the Kafka client failed for good: {code}: {detail}")));
+                    return Next::End;
+                }
+                // Brokers that are away and the like: the client recovers by itself, the watchdog watches.
+                tracing::warn!(consumer = context.consumer, %error, "Kafka");
+            }
+        }
+        Next::Go
+    }
+
+    fn hand_over(&mut self, mut delivery: Delivery) -> Next {
+        if !self.stash.is_empty() {
+            // Of a partition that was assigned after the others were paused.
+            self.stash.push_back(delivery);
+            self.pause_all();
+            return Next::Go;
+        }
+        let began = Instant::now();
+        loop {
+            delivery = match self.outlet.offer(delivery) {
+                Ok(None) => return Next::Go,
+                Ok(Some(delivery)) => delivery,
+                Err(()) => return Next::End,
+            };
+            if began.elapsed() >= PATIENCE {
+                self.stash.push_back(delivery);
+                self.pause_all();
+                return Next::Go;
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn empty_stash(&mut self) -> Next {
+        if self.stash.is_empty() {
+            return Next::Go;
+        }
+        while let Some(delivery) = self.stash.pop_front() {
+            match self.outlet.offer(delivery) {
+                Ok(None) => {}
+                Ok(Some(delivery)) => {
+                    self.stash.push_front(delivery);
+                    return Next::Go;
+                }
+                Err(()) => return Next::End,
+            }
+        }
+        self.resume_all();
+        Next::Go
+    }
+
+    fn pause_all(&self) {
+        self.warn("pause", self.base.assignment().and_then(|all| self.base.pause(&all)));
+    }
+
+    fn resume_all(&self) {
+        let resumed = self.base.assignment().and_then(|all| {
+            let theirs = super::kafka::partitions_of(&all).into_iter().filter(|source| !self.paused.contains(source));
+            self.base.resume(&list_of(&theirs.collect::<Vec<_>>()))
+        });
+        self.warn("resume", resumed);
+    }
+
+    fn warn(&self, what: &str, result: KafkaResult<()>) {
+        if let Err(error) = result {
+            tracing::warn!(consumer = self.base.context().consumer, %error, "{what}");
+        }
+    }
+}
+
+fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for source in partitions {
+        list.add_partition(&source.topic, source.partition);
+    }
+    list
+}
+
+fn record_of(message: &BorrowedMessage<'_>) -> Record {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // rdkafka panics on a header name that is not UTF-8 (`BorrowedHeaders::try_get`); a panic here would end this process
+    // and, at the same record, its successors.
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        message.headers().map_or_else(Vec::new, |headers| {
+            headers.iter().map(|header| (header.key.to_owned(), header.value.map_or_else(String::new, text))).collect()
+        })
+    }));
+    let headers_unreadable = read.is_err();
+    Record {
+        source: TopicPartition { topic: message.topic().into(), partition: message.partition() },
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+        key: message.key().map(<[u8]>::to_vec),
+        payload: message.payload().map(<[u8]>::to_vec),
+        headers: read.unwrap_or_default(),
+        headers_unreadable,
+    }
+}
