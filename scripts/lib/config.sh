@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# The configuration of the fleet: written anew at each start, since a port may have changed.
+
+CONFIG_NAME=docfleet.toml
+
+# config_write: STATE/docfleet.toml; only for its owner, as it holds a password. CONFIG_CHANGED=1 unless it was so before.
+config_write() {
+    local password file=$STATE/$CONFIG_NAME
+    secret postgres
+    password=$REPLY
+    registry_url
+    (
+        umask 077
+        cat >"$file.new" <<TOML
+# Written by ./dev at each start; your changes would be lost. Environment variables such as DOCFLEET__OCR__LANGUAGES go
+# before it.
+[postgres]
+url = "postgres://$POSTGRES_ROLE:$password@127.0.0.1:${PORT[postgres]}/docfleet"
+
+[kafka]
+brokers = "127.0.0.1:${PORT[kafka]}"
+
+[registry]
+url = "$REPLY"
+
+[redis]
+url = "redis://127.0.0.1:${PORT[redis]}/"
+
+[clamd]
+address = "127.0.0.1:${PORT[clamd]}"
+
+[blobs]
+url = "file://$STATE/blobs"
+
+[api]
+listen = "127.0.0.1:${PORT[api]:-0}"
+
+[webhooks]
+# The receiver of ./dev listens on this machine; elsewhere a webhook never goes to a private address.
+allow_loopback = true
+TOML
+    )
+    CONFIG_CHANGED=1
+    ! cmp -s "$file" "$file.new" || CONFIG_CHANGED=0
+    mv -f "$file.new" "$file"
+}
