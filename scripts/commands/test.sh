@@ -52,7 +52,9 @@ run() {
     test_servers_await
     # Cargo builds a package's programs only for its own tests; the tests of the fleet start all of them.
     check build cargo build --locked --workspace --bins
-    export DOCFLEET_TEST_CONFIG=$STATE/$CONFIG_NAME
+    # What a killed process leaves behind stays in our state.
+    rm -rf "$STATE/tmp" && mkdir -p "$STATE/tmp"
+    export DOCFLEET_TEST_CONFIG=$STATE/$CONFIG_NAME TMPDIR=$STATE/tmp
     check tests cargo test --locked --workspace --no-fail-fast ${only:+"$only"}
     seconds_since "$began"
     good "all well in $REPLY s: ${CHECKS[*]}"

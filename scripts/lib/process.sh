@@ -36,6 +36,9 @@ launch() {
     rm -f "$dir/identity"
     (
         cd "$dir" || exit 1
+        # What a killed process leaves behind goes with its next start, and lies in our state until then.
+        rm -rf tmp && mkdir -p tmp || exit 1
+        export TMPDIR=$dir/tmp
         # The child signs for itself: we may be killed before we could do it, and then nobody would find it again.
         process_started "$BASHPID"
         printf '%s\n' "$BASHPID" >pid

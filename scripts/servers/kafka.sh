@@ -14,7 +14,7 @@ kafka_prepare() {
     rm -rf "$dir/data"
     # An id beginning with '-' would be taken for an option.
     id=A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c2-22)
-    "$JAVA" -Xmx128m -XX:TieredStopAtLevel=1 -cp "$KAFKA_HOME/lib/*" kafka.tools.StorageTool format \
+    "$JAVA" -XX:-UsePerfData -Xmx128m -XX:TieredStopAtLevel=1 -cp "$KAFKA_HOME/lib/*" kafka.tools.StorageTool format \
         -t "$id" -c "$dir/server.properties" >"$dir/format.log" 2>&1 || die "Kafka's storage: $(tail -n 5 "$dir/format.log")"
     touch "$dir/formatted"
 }
@@ -49,7 +49,7 @@ PROPERTIES
 }
 
 kafka_launch() {
-    launch "$STATE/kafka" "$JAVA" -Xms512m -Xmx512m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 \
+    launch "$STATE/kafka" "$JAVA" -XX:-UsePerfData -Djava.io.tmpdir="$STATE/kafka/tmp" -Xms512m -Xmx512m -XX:+UseG1GC -XX:MaxGCPauseMillis=20 \
         -Dlog4j2.configurationFile="$ROOT/scripts/servers/kafka/log4j2.properties" \
         -cp "$KAFKA_HOME/lib/*" kafka.Kafka "$STATE/kafka/server.properties"
 }

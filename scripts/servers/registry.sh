@@ -15,7 +15,7 @@ registry_launch() {
     # It would open 20 connections at once and keep them.
     local pool=(-Dapicurio.datasource.jdbc.initial-size=1 -Dapicurio.datasource.jdbc.min-size=1 -Dapicurio.datasource.jdbc.max-size=10)
     # The password by environment: arguments can be read by everybody on the machine.
-    APICURIO_DATASOURCE_PASSWORD=$REPLY launch "$STATE/registry" "$JAVA" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
+    APICURIO_DATASOURCE_PASSWORD=$REPLY launch "$STATE/registry" "$JAVA" -XX:-UsePerfData -Djava.io.tmpdir="$STATE/registry/tmp" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
         -Dquarkus.profile=prod -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="${PORT[registry]}" \
         -Dquarkus.management.host=127.0.0.1 -Dquarkus.management.port="${PORT[registry-management]}" \
         -Dapicurio.storage.kind=sql -Dapicurio.storage.sql.kind=postgresql \

@@ -47,6 +47,8 @@ fn launch(name: &str, config: &Path, log: &Path) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
     Command::new(binary(name))
         .env("DOCFLEET_CONFIG", config)
+        // A killed reader leaves its directory behind.
+        .env("TMPDIR", config.parent().unwrap())
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
