@@ -3,6 +3,7 @@
 mod files;
 mod outcome;
 mod progress;
+mod step;
 mod wait;
 
 use std::{

@@ -4,7 +4,7 @@ use comfy_table::{Cell, CellAlignment};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Entry, wait};
+use super::{Entry, step};
 use crate::{
     api::{Api, Document, Subscription, Webhooks},
     output::{self, Exit, Report},
@@ -97,7 +97,7 @@ fn accepted(
     subscriptions: &[Subscription],
     names: &HashMap<Uuid, &str>,
 ) -> Row {
-    let problem = match wait::step_of(document, subscriptions) {
+    let problem = match step::step_of(document, subscriptions) {
         Some(step) => Some(format!("not finished in time: {step}")),
         None if document.webhooks.failed > 0 => {
             Some(format!("{} webhooks could not be delivered", document.webhooks.failed))
@@ -125,7 +125,7 @@ fn accepted(
         confidence: text.and_then(|text| text.confidence),
         first_words: first_words(document),
         webhooks: Some(document.webhooks),
-        webhooks_due: wait::deliveries_due(document, subscriptions),
+        webhooks_due: step::deliveries_due(document, subscriptions),
         seconds: seconds.unwrap_or_else(|| entry.sent_at.elapsed().as_secs_f64()),
     }
 }

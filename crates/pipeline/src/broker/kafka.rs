@@ -2,126 +2,13 @@
 //! does. A thread and not a task, as a lost wake-up of a shared runtime has stalled consumers for days
 //! (rust-rdkafka#638, #840).
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-use rdkafka::{
-    ClientContext, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
-    error::KafkaError,
-    types::RDKafkaErrorCode,
-};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BrokerEvent, CommandSender, Connection, Offsets, Outlet, poll::PollLoop};
-use crate::{KafkaConfig, broker::client, message::TopicPartition, metric};
-
-pub(super) struct Context {
-    pub(super) consumer: &'static str,
-    events: mpsc::UnboundedSender<BrokerEvent>,
-    generation: AtomicU64,
-    /// How long a revocation waits for the driver to settle what is in flight.
-    drain: Duration,
-}
-
-impl ClientContext for Context {}
-
-impl ConsumerContext for Context {
-    // Called by the poll thread, inside poll. Blocking here is what holds the group back until our offsets are committed.
-    fn pre_rebalance(&self, base: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Revoke(list) = rebalance else { return };
-        let partitions = partitions_of(list);
-        if base.assignment_lost() {
-            self.count_rebalance("lost", &partitions);
-            self.tell(BrokerEvent::Lost(partitions));
-            return;
-        }
-        self.count_rebalance("revoked", &partitions);
-        if partitions.is_empty() {
-            return;
-        }
-        let (settled, answer) = oneshot::channel();
-        self.tell(BrokerEvent::Revoked { partitions, settled });
-        match wait_for(answer, self.drain) {
-            Answer::Given(offsets) => self.commit(base, &offsets, CommitMode::Sync),
-            Answer::Late => {
-                tracing::warn!(
-                    consumer = self.consumer,
-                    "the drain ran out of time; open messages will be delivered again"
-                );
-            }
-            // The driver has ended, and has committed what it had to.
-            Answer::Refused => {}
-        }
-    }
-
-    fn post_rebalance(&self, base: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => {
-                // A pause survives a revocation in librdkafka, and the driver begins with what is not paused.
-                if let Err(error) = base.resume(list) {
-                    tracing::warn!(consumer = self.consumer, %error, "resume of what is newly assigned");
-                }
-                let partitions = partitions_of(list);
-                self.count_rebalance("assigned", &partitions);
-                let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-                self.tell(BrokerEvent::Assigned { partitions, generation });
-            }
-            Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => tracing::error!(consumer = self.consumer, %error, "rebalance"),
-        }
-    }
-
-    fn commit_callback(&self, result: Result<(), KafkaError>, list: &TopicPartitionList) {
-        let result = match result {
-            Ok(()) => "ok",
-            // Nothing to commit is a success.
-            Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => "ok",
-            Err(error) => {
-                // A repeated delivery would cost only time, but an idle partition would show a lag for ever.
-                tracing::warn!(consumer = self.consumer, %error, "offset commit failed");
-                self.tell(BrokerEvent::CommitFailed(partitions_of(list)));
-                "failed"
-            }
-        };
-        metrics::counter!(metric::COMMITS_TOTAL, "consumer" => self.consumer, "result" => result).increment(1);
-    }
-}
-
-impl Context {
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn tell(&self, event: BrokerEvent) {
-        if self.events.send(event).is_err() {
-            tracing::debug!(consumer = self.consumer, "the driver has ended");
-        }
-    }
-
-    fn count_rebalance(&self, kind: &'static str, partitions: &[TopicPartition]) {
-        tracing::info!(consumer = self.consumer, kind, count = partitions.len(), "rebalance");
-        metrics::counter!(metric::REBALANCES_TOTAL, "consumer" => self.consumer, "kind" => kind).increment(1);
-    }
-
-    pub(super) fn commit(&self, base: &BaseConsumer<Self>, offsets: &Offsets, mode: CommitMode) {
-        if offsets.is_empty() {
-            return;
-        }
-        let mut list = TopicPartitionList::new();
-        for (source, offset) in offsets {
-            if let Err(error) = list.add_partition_offset(&source.topic, source.partition, Offset::Offset(*offset)) {
-                tracing::error!(consumer = self.consumer, %error, "offset {offset} of {source}");
-            }
-        }
-        if let Err(error) = base.commit(&list, mode) {
-            tracing::warn!(consumer = self.consumer, %error, "offset commit");
-            self.tell(BrokerEvent::CommitFailed(partitions_of(&list)));
-        }
-    }
-}
+use super::{CommandSender, Connection, Outlet, client, group::Context, poll::PollLoop};
+use crate::KafkaConfig;
 
 /// Joins the group and starts the poll thread.
 ///
@@ -136,7 +23,7 @@ pub fn connect(
     let group = format!("{}{consumer}", config.topic_prefix);
     let (events, receiver) = mpsc::unbounded_channel();
     let (outlet, records) = Outlet::new();
-    let context = Context { consumer, events, generation: AtomicU64::new(0), drain };
+    let context = Context::new(consumer, events, drain);
     let base: BaseConsumer<Context> =
         client::consumer(config, &group)?.create_with_context(context).map_err(|e| e.to_string())?;
     base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).map_err(|e| e.to_string())?;
@@ -151,28 +38,4 @@ pub fn connect(
         })
         .map_err(|e| e.to_string())?;
     Ok(Connection { events: receiver, records, commands, closed })
-}
-
-enum Answer<T> {
-    Given(T),
-    Late,
-    Refused,
-}
-
-/// The poll thread is no task, so it may block; but a plain `blocking_recv` has no deadline.
-fn wait_for<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> Answer<T> {
-    let deadline = std::time::Instant::now() + limit;
-    loop {
-        match answer.try_recv() {
-            Ok(value) => return Answer::Given(value),
-            Err(oneshot::error::TryRecvError::Closed) => return Answer::Refused,
-            Err(oneshot::error::TryRecvError::Empty) if std::time::Instant::now() >= deadline => return Answer::Late,
-            Err(oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(5)),
-        }
-    }
-}
-
-pub(super) fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    let source = |topic: &str, partition| TopicPartition { topic: topic.into(), partition };
-    list.elements().iter().map(|element| source(element.topic(), element.partition())).collect()
 }

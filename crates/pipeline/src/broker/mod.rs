@@ -3,6 +3,7 @@
 //! Two implementations: [`kafka`] for production and, one rung down, [`memory`] for fast tests of the loop.
 
 pub mod client;
+mod group;
 pub mod kafka;
 pub mod memory;
 mod poll;

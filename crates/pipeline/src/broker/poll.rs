@@ -14,7 +14,10 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use super::{BrokerCommand, BrokerEvent, Delivery, Outlet, kafka::Context};
+use super::{
+    BrokerCommand, BrokerEvent, Delivery, Outlet,
+    group::{Context, partitions_of},
+};
 use crate::message::{Record, TopicPartition};
 
 /// Commands wait at most this long while nothing is delivered.
@@ -159,7 +162,7 @@ impl<'c> PollLoop<'c> {
 
     fn resume_all(&self) {
         let resumed = self.base.assignment().and_then(|all| {
-            let theirs = super::kafka::partitions_of(&all).into_iter().filter(|source| !self.paused.contains(source));
+            let theirs = partitions_of(&all).into_iter().filter(|source| !self.paused.contains(source));
             self.base.resume(&list_of(&theirs.collect::<Vec<_>>()))
         });
         self.warn("resume", resumed);

@@ -5,8 +5,6 @@ use std::{
 
 use uuid::Uuid;
 
-use super::store::Unpublished;
-
 /// Rows that Kafka does not take (too large, no such topic, no right), and until when they are left out. Without it they
 /// would stand at the head of every batch, and enough of them would be the batch.
 #[derive(Debug, Default)]
@@ -17,11 +15,11 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub fn hold(&mut self, row: &Unpublished, time: Duration) {
+    pub fn hold(&mut self, row: i64, aggregate: Option<Uuid>, time: Duration) {
         let until = Instant::now() + time;
-        match row.aggregate_id {
+        match aggregate {
             Some(aggregate) => self.aggregates.insert(aggregate, until),
-            None => self.rows.insert(row.id, until),
+            None => self.rows.insert(row, until),
         };
     }
 

@@ -203,7 +203,7 @@ impl Publisher {
                 detail,
                 "Kafka refuses this row; it waits, with what follows it"
             );
-            self.refused.hold(row, self.config.hold_refused);
+            self.refused.hold(row.id, row.aggregate_id, self.config.hold_refused);
         }
         if marked < sent.acknowledged.len() {
             let repeated = sent.acknowledged.len() - marked;
