@@ -37,9 +37,9 @@ struct Bench {
     kafka: KafkaConfig,
 }
 
-pub async fn run(config: &Path, messages: u32, bytes: usize) -> anyhow::Result<Report> {
+pub async fn run(config: &Path, messages: u32, bytes: usize, with: &str) -> anyhow::Result<Report> {
     let filling = "x".repeat(bytes);
-    let bench = Bench::new(config).await?;
+    let bench = Bench::new(config, with).await?;
     let pool = bench.database.pool();
     let mut report = Report::default();
     // What is measured last must not be the only one with warm servers.
@@ -61,7 +61,7 @@ pub async fn run(config: &Path, messages: u32, bytes: usize) -> anyhow::Result<R
     let bare = tokio::task::spawn_blocking(move || bare::pass_on(&kafka, &source, &target, all)).await??;
     report.add(BARE, all, bare);
 
-    let batching = ConsumerConfig::default();
+    let batching: ConsumerConfig = bench.settings.section("consumer")?;
     let batch = u32::try_from(batching.batch_messages_max)?;
     let alone = sql::settle(&pool, &bench.outbox, messages, batch, batching.settlers, &filling).await?;
     report.add(SQL, messages, alone);
@@ -99,7 +99,7 @@ async fn forget_outbox(pool: &PgPool) -> anyhow::Result<()> {
 }
 
 impl Bench {
-    async fn new(config: &Path) -> anyhow::Result<Self> {
+    async fn new(config: &Path, with: &str) -> anyhow::Result<Self> {
         let servers = Servers::named_by(config);
         let database = Database::fresh_on(&servers).await;
         let prefix = format!("{}.", unique_name());
@@ -108,7 +108,7 @@ impl Bench {
         registry.pin::<Loaded>().await?;
         registry.pin::<Passed>().await?;
         let outbox = Outbox::new(registry, &prefix);
-        let settings = Settings::from_toml(&servers.toml_for(&database, &prefix, ""));
+        let settings = Settings::from_toml(&servers.toml_for(&database, &prefix, with));
         let kafka = settings.section("kafka")?;
         Ok(Self { database, outbox, settings, kafka })
     }

@@ -23,6 +23,10 @@ struct Arguments {
     /// Size of a message's own data, in bytes.
     #[arg(long, default_value_t = 300)]
     bytes: usize,
+    /// Further configuration, such as '[consumer]
+    /// batch_messages_max = 512'.
+    #[arg(long, default_value = "", value_name = "TOML", hide_default_value = true)]
+    with: String,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -31,7 +35,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let report = bench::run(&arguments.config, arguments.messages, arguments.bytes).await?;
+    let report = bench::run(&arguments.config, arguments.messages, arguments.bytes, &arguments.with).await?;
     println!("{}", if arguments.json { report.json()? } else { report.text() });
     Ok(())
 }

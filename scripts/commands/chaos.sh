@@ -33,5 +33,6 @@ run() {
     for ((round = 1; round <= rounds; round++)); do
         check "round $round of $rounds" cargo test --locked -p fleet-tests --test it chaos -- --nocapture --test-threads=1
     done
-    good "all well: ${CHECKS[*]}"
+    checks_summary
+    good "all well: $REPLY"
 }

@@ -21,5 +21,6 @@ run() {
     check formatting cargo fmt --all --check
     check_scripts
     check clippy cargo clippy --locked --workspace --all-targets -- -D warnings
-    good "all well: ${CHECKS[*]}"
+    checks_summary
+    good "all well: $REPLY"
 }

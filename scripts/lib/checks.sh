@@ -12,7 +12,14 @@ check() {
     step "$name"
     (cd "$ROOT" && attend without_lock "$@") || die "$name failed: $*"
     seconds_since "$began"
-    CHECKS+=("$name $REPLY s,")
+    CHECKS+=("$name $REPLY s")
+}
+
+# checks_summary: what was checked, in one line.
+checks_summary() {
+    local line
+    printf -v line '%s, ' "${CHECKS[@]}"
+    REPLY=${line%, }
 }
 
 # Without PyPI the scripts go unchecked here; whoever changes them has it.
