@@ -93,3 +93,30 @@ async fn an_orderly_end_settles_and_commits_what_is_out() {
     assert!((0..8).all(|c| bench.handler.tries(Uuid::from_u128(c + 1), 0) <= 1), "no work was thrown away");
     relay.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_overloaded_member_pauses_serves_rebalances_and_loses_nothing() {
+    let tight = "[retry]\nbackoff = '10ms'\n[consumer]\ncommit_interval = '50ms'\nin_flight_messages_max = 4\nconcurrency = 2\n";
+    let bench = Bench::with(tight, 4).await;
+    let relay = bench.relay();
+    // More than fits between the poll thread and the driver, behind work that takes seconds.
+    fill(&bench, 20, 0..1, "slow").await;
+    fill(&bench, 300, 1..7, "ok").await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    let first = bench.consumer();
+    bench.until("it has begun", "SELECT least(count(*), 1) FROM effects", 1).await;
+    let second = bench.consumer();
+    bench
+        .until(
+            "the second one has partitions",
+            "SELECT count(*) FROM pipeline.consumer_members WHERE partitions > 0",
+            2,
+        )
+        .await;
+    bench.until("1,820 effects", EFFECTS, 1_820).await;
+    bench.until_committed("tests.counted.v1").await;
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    assert_eq!(bench.count(ECHOES).await, 1_820);
+}
