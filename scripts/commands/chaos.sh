@@ -24,6 +24,7 @@ run() {
             ;;
         *) usage_error "chaos does not know '$1'" ;;
     esac
+    chaos_lock
     install_missing
     state_open chaos
     any_running "${SERVERS[@]}" || servers_forget

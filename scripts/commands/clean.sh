@@ -13,6 +13,7 @@ TEXT
 run() {
     (($# == 0)) || usage_error 'clean takes no arguments'
     local dir
+    chaos_lock
     for dir in "$HOME_OF_STATES"/*/; do
         dir=${dir%/}
         [[ -f $dir/ports ]] || continue

@@ -39,6 +39,8 @@ run() {
     command -v debootstrap >/dev/null || die 'debootstrap is missing: apt-get install debootstrap'
     FRESH=$HOME_OF_STATES/fresh
     mkdir -p "$FRESH"
+    # It gets this machine's ways into its package sources, passwords included.
+    chmod 700 "$FRESH"
     exec {STATE_LOCK}>"$FRESH/lock"
     flock -n "$STATE_LOCK" || die 'another ./dev fresh is at work'
     fresh_system

@@ -74,6 +74,7 @@ test_servers_start() {
         servers_forget
         (($1)) || at_exit test_servers_end
     }
+    chaos_lock
     at_exit chaos_servers_down
     fetch_servers
     servers_ports

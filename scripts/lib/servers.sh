@@ -76,7 +76,14 @@ servers_forget() {
     for name in "${SERVERS[@]}"; do rm -rf "${STATE:?}/$name"; done
 }
 
-# A test of the fleet has servers that it kills. It stops them, unless it is itself ended before.
+# chaos_lock: for the rest of this process. The state's own lock is taken by each nested ./dev servers, and is free between.
+chaos_lock() {
+    mkdir -p "$HOME_OF_STATES"
+    exec {CHAOS_LOCK}>"$HOME_OF_STATES/chaos.lock"
+    flock -n "$CHAOS_LOCK" || die 'another ./dev chaos or ./dev test kills the fleet just now; wait for it, or stop it first'
+}
+
+# A test of the fleet has servers that it kills. It stops them, unless it is itself ended before. Under chaos_lock.
 chaos_servers_down() {
     [[ -d $HOME_OF_STATES/chaos ]] || return 0
     local state=$STATE
