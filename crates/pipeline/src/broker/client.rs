@@ -32,6 +32,9 @@ const PRODUCER: &[(&str, &str)] = &[
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("enable.gapless.guarantee", "true"),
+    // Idempotence keeps the order of requests in flight only where the broker knows the producer already. On a partition
+    // that was just created it takes whatever comes first, and the one before it is lost as a "duplicate".
+    ("max.in.flight.requests.per.connection", "1"),
     // Java's partitioner: with another one, one key would lie in two partitions as soon as a second producer exists.
     ("partitioner", "murmur2_random"),
     ("allow.auto.create.topics", "false"),

@@ -63,12 +63,12 @@ async fn send_chain(producer: &FutureProducer, rows: Vec<Unpublished>) -> Sent {
                 let delay = OffsetDateTime::now_utc() - row.created_at;
                 metrics::histogram!(metric::RELAY_DELAY_SECONDS).record(delay.as_seconds_f64().max(0.0));
             }
-            Err(error) if is_of_the_row(&error) => {
-                sent.refused.push((row, error.to_string()));
+            Err(Trouble::OfTheRow(detail)) => {
+                sent.refused.push((row, detail));
                 break;
             }
-            Err(error) => {
-                sent.error = Some(format!("{}: {error}", row.topic));
+            Err(Trouble::OfTheProducer(detail)) => {
+                sent.error = Some(format!("{}: {detail}", row.topic));
                 break;
             }
         }
@@ -76,24 +76,32 @@ async fn send_chain(producer: &FutureProducer, rows: Vec<Unpublished>) -> Sent {
     sent
 }
 
-/// Another producer would meet the same error with this row, and none with the others.
-fn is_of_the_row(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::MessageSizeTooLarge
+/// Why a record was not delivered.
+enum Trouble {
+    /// Another producer would meet the same error with this row, and none with the others.
+    OfTheRow(String),
+    OfTheProducer(String),
+}
+
+impl Trouble {
+    fn of(error: &KafkaError) -> Self {
+        use RDKafkaErrorCode as Code;
+        match error.rdkafka_error_code() {
+            Some(
+                Code::MessageSizeTooLarge
                 | Code::UnknownTopic
                 | Code::UnknownTopicOrPartition
                 | Code::TopicAuthorizationFailed
                 | Code::InvalidTopic
                 | Code::InvalidRecord
-                | Code::PolicyViolation
-        )
-    )
+                | Code::PolicyViolation,
+            ) => Self::OfTheRow(error.to_string()),
+            _ => Self::OfTheProducer(error.to_string()),
+        }
+    }
 }
 
-async fn send(producer: &FutureProducer, row: &Unpublished) -> Result<(), KafkaError> {
+async fn send(producer: &FutureProducer, row: &Unpublished) -> Result<(), Trouble> {
     let mut headers = OwnedHeaders::new_with_capacity(row.headers.len());
     for (name, value) in &row.headers {
         headers = headers.insert(Header { key: name, value: Some(value) });
@@ -107,7 +115,15 @@ async fn send(producer: &FutureProducer, row: &Unpublished) -> Result<(), KafkaE
     }
     // Waits for room in the client's queue, which `delivery.timeout.ms` empties in any case.
     let outcome = producer.send(record, Timeout::After(Duration::from_secs(60))).await;
-    outcome.map(|_| ()).map_err(|(error, _)| error)
+    let delivery = outcome.map_err(|(error, _)| Trouble::of(&error))?;
+    // librdkafka takes DUPLICATE_SEQUENCE_NUMBER for "written before" and reports a success without an offset. The record
+    // may lie nowhere: a broker that knows nothing of the producer, as on a partition just created, accepts any first
+    // sequence number, so a later request in flight can be written before an earlier one, whose repetition is then called
+    // a duplicate. Only an offset is a proof; a repetition costs an inbox a look.
+    if delivery.offset < 0 {
+        return Err(Trouble::OfTheProducer("acknowledged without an offset".to_owned()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ async fn the_second_of_five_records_fails_and_the_topic_shows_all_in_order() {
         E::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
         // Passing, retried by the client itself.
         E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+        // Taken by librdkafka for "written before", and so for a success: here nothing was.
+        E::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER,
         // The connection is cut: nobody knows whether the record was written.
         E::RD_KAFKA_RESP_ERR__TRANSPORT,
     ];
