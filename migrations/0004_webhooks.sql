@@ -13,14 +13,18 @@ CREATE TABLE webhooks.subscriptions (
     -- `whsec_` and base64 (Standard Webhooks).
     secret      text        NOT NULL,
     description text,
-    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Ended by its subscriber: nobody sees it any more and nothing is sent. webhook-dispatcher removes it in small steps,
+    -- as one statement for all its deliveries would outgrow any timeout and hold the row that each new delivery locks.
+    deleted_at  timestamptz
 );
-CREATE INDEX subscriptions_by_tenant ON webhooks.subscriptions (tenant, created_at, id);
+CREATE INDEX subscriptions_by_tenant ON webhooks.subscriptions (tenant, created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX subscriptions_deleted ON webhooks.subscriptions (deleted_at) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE webhooks.deliveries (
     -- UUIDv5 of the subscription's id in the namespace of the event's: the `webhook-id`, the same over all attempts.
     id              uuid        PRIMARY KEY,
-    subscription_id uuid        NOT NULL REFERENCES webhooks.subscriptions (id) ON DELETE CASCADE,
+    subscription_id uuid        NOT NULL REFERENCES webhooks.subscriptions (id),
     tenant          text        NOT NULL,
     region          text        NOT NULL,
     document_id     uuid        NOT NULL,

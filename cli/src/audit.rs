@@ -15,6 +15,7 @@ use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
 use crate::{Config, Error, servers};
+use check::Finding;
 use report::Audit;
 
 const EXAMPLES: &str = "\
@@ -24,7 +25,8 @@ Examples:
   docfleet audit --topics                       # reads every event topic to its end as well
   docfleet audit --json | jq '.findings[] | {check, count}'
 
-Exit code 1 on any finding. A dead letter is an outcome and no finding; it is counted.";
+Exit code 1 on any finding. A dead letter is an outcome and no finding; it is counted.
+As soon as there are events, a consumer that never started is a finding: what it owes is not known.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -53,7 +55,8 @@ async fn of_snapshot(config: &Config, snapshot: &mut PgConnection, args: &AuditA
     let at: OffsetDateTime = sqlx::query_scalar("SELECT now()").fetch_one(&mut *snapshot).await?;
     hash_joins(&mut *snapshot, true).await?;
     let totals = totals::read(&mut *snapshot, young).await?;
-    let mut findings = check::run(&mut *snapshot, check::LEDGER, young).await?;
+    let mut findings: Vec<Finding> = totals.absent_consumers().into_iter().collect();
+    findings.extend(check::run(&mut *snapshot, check::LEDGER, young).await?);
     hash_joins(&mut *snapshot, false).await?;
     findings.extend(payload::check(config, &mut *snapshot, young).await?);
     let mut topics = None;

@@ -1,6 +1,7 @@
 //! `docfleet listen`: a webhook receiver for development. [`signature`] (Standard Webhooks) → [`receiver`] (what to
-//! answer) → a line for each delivery.
+//! answer) → a line for each delivery. [`owner`] tells its own subscription from those of others.
 
+mod owner;
 mod receiver;
 mod signature;
 
@@ -9,10 +10,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use axum::{Router, extract::DefaultBodyLimit, routing::post};
 use clap::Args;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use url::Url;
 
 use crate::{
     Config, Error,
@@ -22,13 +22,12 @@ use crate::{
 use receiver::{Receiver, receive};
 use signature::Secret;
 
-/// Says whose subscription it is, so that one left by a crash is recognised and removed.
-const DESCRIPTION: &str = "docfleet listen";
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 const EXAMPLES: &str = "\
 Examples:
-  docfleet listen --register                    # subscribes by itself, and ends its subscription when it ends
+  docfleet listen --register                    # subscribes by itself, and ends its subscription when it ends;
+                                                # one left by a crash ends with the next start here on the same port
   docfleet listen --register --fail-first 2     # see the retries of each event
   docfleet listen --port 9800 --secret-file secret.txt
 
@@ -61,10 +60,14 @@ pub async fn run(config: &Config, args: &ListenArgs, json: bool) -> Result<Exit,
     let wanted = SocketAddr::from(([127, 0, 0, 1], args.port));
     let of_listener = |source| Error::Listen { address: wanted.to_string(), source };
     let listener = TcpListener::bind(wanted).await.map_err(of_listener)?;
-    let url = format!("http://{}/", listener.local_addr().map_err(of_listener)?);
+    let address = listener.local_addr().map_err(of_listener)?;
+    let url = format!("http://{address}/");
     // From here on the kernel queues what comes, and nothing is answered before the secret is known.
     let api = Api::new(config, &args.api)?;
-    let subscription = if args.register { Some(register(&api, &url, &args.event_type).await?) } else { None };
+    let subscription = match args.register {
+        true => Some(register(&api, &url, &owner::description(address.port()), &args.event_type).await?),
+        false => None,
+    };
     let secret = match &subscription {
         Some(subscription) => Some(secret_of(subscription)?),
         None => configured_secret(args)?,
@@ -85,24 +88,14 @@ pub async fn run(config: &Config, args: &ListenArgs, json: bool) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
-async fn register(api: &Api, url: &str, event_types: &[String]) -> Result<Subscription, Error> {
-    let ours = |subscription: &Subscription| subscription.description.as_deref() == Some(DESCRIPTION);
-    for leftover in api.subscriptions().await?.into_iter().filter(ours) {
-        // Its secret died with the process that made it, and what is sent there would wait for ever.
-        if leftover.url == url || !is_answered(&leftover.url).await {
-            api.unsubscribe(leftover.id).await?;
-        }
+async fn register(api: &Api, url: &str, description: &str, event_types: &[String]) -> Result<Subscription, Error> {
+    // The tenant's other subscriptions are other people's, whatever they look like.
+    let left_by_us = |of: &Subscription| of.url == url && of.description.as_deref() == Some(description);
+    for leftover in api.subscriptions().await?.into_iter().filter(left_by_us) {
+        // Its secret died with the process that made it, so nothing that is sent for it can be verified.
+        api.unsubscribe(leftover.id).await?;
     }
-    api.subscribe(url, event_types, DESCRIPTION).await
-}
-
-/// Whether another receiver of this machine lives there.
-async fn is_answered(url: &str) -> bool {
-    let address = Url::parse(url).ok().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
-    match address {
-        Some(address) => TcpStream::connect(address).await.is_ok(),
-        None => false,
-    }
+    api.subscribe(url, event_types, description).await
 }
 
 async fn unregister(api: &Api, subscription: &Subscription) {

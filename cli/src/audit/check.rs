@@ -71,9 +71,13 @@ pub const LEDGER: &[Check] = &[
         says: "events without an outcome at a consumer",
         what_to_do: "If `docfleet status` shows lag, wait. Without lag the event was lost between outbox and inbox: \
                      see it on its topic by `docfleet audit --topics`.",
-        // An event that its consumer could not decode has its outcome under the id of its place; its failure row names it.
+        // An event that its consumer could not decode has its outcome under the id of its place; its failure row names
+        // it. That name is foreign text, so the row must also hold the event's bytes. Of a value too large to be carried
+        // it holds the size, in a header that only the runtime writes.
         sql: r"WITH named AS MATERIALIZED (
-                   SELECT f.consumer, header ->> 1 AS event_id
+                   SELECT f.consumer, header ->> 1 AS event_id, sha256(f.payload) AS digest,
+                          (SELECT size ->> 1 FROM jsonb_array_elements(f.headers) AS size
+                            WHERE f.payload IS NULL AND size ->> 0 = 'docfleet_payload_omitted_bytes' LIMIT 1) AS omitted_bytes
                      FROM pipeline.outbox_events f, jsonb_array_elements(f.headers) AS header
                     WHERE f.kind <> 'event' AND header ->> 0 = 'event_id')
                SELECT count(*) OVER () AS total, s.consumer, o.event_id AS id,
@@ -83,7 +87,8 @@ pub const LEDGER: &[Check] = &[
                  JOIN pipeline.subscriptions s ON s.topic = o.topic
                 WHERE o.kind = 'event' AND o.created_at < now() - make_interval(secs => $1)
                   AND NOT EXISTS (SELECT FROM pipeline.inbox i WHERE i.consumer = s.consumer AND i.event_id = o.event_id)
-                  AND NOT EXISTS (SELECT FROM named n WHERE n.consumer = s.consumer AND n.event_id = o.event_id::text)
+                  AND NOT EXISTS (SELECT FROM named n WHERE n.consumer = s.consumer AND n.event_id = o.event_id::text
+                                     AND (n.digest = sha256(o.payload) OR n.omitted_bytes = octet_length(o.payload)::text))
                 ORDER BY o.id, s.consumer LIMIT 20",
     },
     Check {

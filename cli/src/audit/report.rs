@@ -57,9 +57,10 @@ impl Audit {
         if self.settled_before_seconds > 0.0 {
             text.push_str(&format!(", younger ones than {} left out", age(self.settled_before_seconds)));
         }
-        if !self.totals.never_started.is_empty() {
+        // With events it is a finding, which says more.
+        if self.totals.events == 0 && !self.totals.never_started.is_empty() {
             let names = self.totals.never_started.join(", ");
-            text.push_str(&format!("\nNever started, so what they owe is not known: {names}"));
+            text.push_str(&format!("\nNever started, so what they will owe is not known yet: {names}"));
         }
         text
     }
@@ -129,9 +130,9 @@ mod tests {
     use super::*;
     use crate::audit::check::Offender;
 
-    fn audit(findings: Vec<Finding>) -> Audit {
+    fn audit(events: i64, findings: Vec<Finding>) -> Audit {
         let totals =
-            Totals { events: 3, consumers: Vec::new(), dead: Vec::new(), undecodable: 0, never_started: vec!["ocr"] };
+            Totals { events, consumers: Vec::new(), dead: Vec::new(), undecodable: 0, never_started: vec!["ocr"] };
         Audit { at: OffsetDateTime::UNIX_EPOCH, settled_before_seconds: 0.0, totals, topics: None, findings }
     }
 
@@ -149,7 +150,7 @@ mod tests {
             what_to_do: "Wait.",
             offenders: vec![offender],
         };
-        let audit = audit(vec![finding]);
+        let audit = audit(3, vec![finding]);
         let text = audit.text();
         assert!(text.contains("MISSING-OUTCOME: 21 events"), "{text}");
         assert!(text.contains("ocr  00000000-0000-0000-0000-000000000001  gone [2J"), "{text}");
@@ -162,9 +163,9 @@ mod tests {
 
     #[test]
     fn without_findings_it_is_green_and_says_what_it_could_not_know() {
-        let audit = audit(Vec::new());
+        let audit = audit(0, Vec::new());
         assert_eq!(audit.exit(), Exit::Ok);
-        assert!(audit.text().contains("Never started, so what they owe is not known: ocr"));
+        assert!(audit.text().contains("Never started, so what they will owe is not known yet: ocr"));
         let json = serde_json::to_value(&audit).unwrap_or_default();
         assert_eq!(json.get("green"), Some(&serde_json::Value::Bool(true)));
         assert_eq!(json.get("at"), Some(&serde_json::Value::String("1970-01-01T00:00:00Z".into())));

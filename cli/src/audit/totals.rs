@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
+use super::check::{Finding, Offender};
 use crate::{Error, consumer::CONSUMERS};
 
 #[derive(Serialize)]
@@ -12,7 +13,7 @@ pub struct Totals {
     pub dead: Vec<DeadReason>,
     /// Messages that could not be decoded, by consumer: they have an outcome, but no event.
     pub undecodable: i64,
-    /// Consumers of this version that never started: what they owe can not be known.
+    /// Consumers of this version that never subscribed: what they owe can not be known.
     pub never_started: Vec<&'static str>,
 }
 
@@ -33,6 +34,28 @@ pub struct DeadReason {
     pub consumer: String,
     pub reason: String,
     pub count: i64,
+}
+
+impl Totals {
+    /// A consumer writes what it owes at its first start. Before that no check can miss its outcomes, so its absence
+    /// is the finding; in a fleet without events nothing is owed yet.
+    pub fn absent_consumers(&self) -> Option<Finding> {
+        if self.events == 0 || self.never_started.is_empty() {
+            return None;
+        }
+        let offenders: Vec<Offender> = self
+            .never_started
+            .iter()
+            .map(|name| Offender { consumer: Some((*name).to_owned()), id: None, detail: "no subscription".to_owned() })
+            .collect();
+        Some(Finding {
+            check: "consumer-never-started",
+            count: i64::try_from(offenders.len()).unwrap_or(i64::MAX),
+            says: "consumers of the fleet that never subscribed, while there are events",
+            what_to_do: "Start each: it subscribes at its first start and works on all events that its topics still hold.",
+            offenders,
+        })
+    }
 }
 
 pub async fn read(connection: &mut PgConnection, young: f64) -> Result<Totals, Error> {
@@ -71,4 +94,24 @@ pub async fn read(connection: &mut PgConnection, young: f64) -> Result<Totals, E
     let started = |name: &str| consumers.iter().any(|of| of.consumer == name);
     let never_started = CONSUMERS.into_iter().filter(|name| !started(name)).collect();
     Ok(Totals { events, consumers, dead, undecodable, never_started })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn totals(events: i64, never_started: Vec<&'static str>) -> Totals {
+        Totals { events, consumers: Vec::new(), dead: Vec::new(), undecodable: 0, never_started }
+    }
+
+    #[test]
+    fn an_absent_consumer_is_a_finding_as_soon_as_there_are_events() {
+        let finding = totals(1, vec!["ocr", "dedup"]).absent_consumers().map(|finding| {
+            let names: Vec<Option<String>> = finding.offenders.into_iter().map(|offender| offender.consumer).collect();
+            (finding.check, finding.count, names)
+        });
+        assert_eq!(finding, Some(("consumer-never-started", 2, vec![Some("ocr".into()), Some("dedup".into())])));
+        assert!(totals(0, vec!["ocr"]).absent_consumers().is_none(), "nothing is owed yet");
+        assert!(totals(1, Vec::new()).absent_consumers().is_none());
+    }
 }

@@ -67,6 +67,47 @@ async fn an_event_without_an_outcome_is_named() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_never_started_is_not_green_once_there_are_events() {
+    let (fleet, ledger) = good().await;
+    ledger.sql("DELETE FROM pipeline.subscriptions WHERE consumer IN ('ocr', 'webhook-dispatcher')").await;
+    assert_eq!(findings(&fleet, &[]).await, [("consumer-never-started".to_owned(), 2)]);
+    let text = fleet.run(&["audit"]).await.stdout;
+    assert!(text.contains("NOT GREEN: consumer-never-started") && text.contains("→ Start each"), "{text}");
+    assert!(text.contains("ocr  no subscription") && text.contains("webhook-dispatcher  no subscription"), "{text}");
+    assert_eq!(findings(&fleet, &["--settled-before", "1h"]).await, [], "younger than an hour: not looked at yet");
+}
+
+#[tokio::test]
+async fn an_undecodable_message_settles_the_event_whose_bytes_it_holds() {
+    let (fleet, ledger) = good().await;
+    ledger.bury_undecoded(&fleet, "av-scan", ledger.uploaded[0], "o.payload").await;
+    assert_eq!(findings(&fleet, &[]).await, []);
+    let (fleet, ledger) = good().await;
+    ledger.bury_undecoded(&fleet, "av-scan", ledger.uploaded[0], "NULL").await;
+    ledger
+        .sql(
+            r"UPDATE pipeline.outbox_events f SET headers = f.headers || jsonb_build_array(jsonb_build_array(
+                     'docfleet_payload_omitted_bytes', octet_length(o.payload)::text))
+                FROM pipeline.outbox_events o WHERE f.kind = 'dead_letter' AND o.event_id::text = f.headers #>> '{0,1}'",
+        )
+        .await;
+    assert_eq!(findings(&fleet, &[]).await, [], "too large to be carried");
+    ledger.sql("UPDATE pipeline.outbox_events SET headers = jsonb_set(headers, '{2,1}', '\"9\"') WHERE kind = 'dead_letter'").await;
+    assert_eq!(findings(&fleet, &[]).await, one("missing-outcome"), "of another size");
+}
+
+#[tokio::test]
+async fn a_foreign_message_that_names_an_event_does_not_hide_that_it_is_missing() {
+    for payload in ["'forged'::bytea", "o.payload || '\\x00'::bytea", "NULL"] {
+        let (fleet, ledger) = good().await;
+        ledger.bury_undecoded(&fleet, "av-scan", ledger.uploaded[0], payload).await;
+        assert_eq!(findings(&fleet, &[]).await, one("missing-outcome"), "{payload}");
+        let text = fleet.run(&["audit"]).await.stdout;
+        assert!(text.contains(&format!("av-scan  {}", ledger.uploaded[0])), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_dead_message_needs_the_dead_letter_of_its_attempt() {
     let (fleet, ledger) = good().await;
     ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "x", 2).await;
@@ -101,7 +142,7 @@ async fn gaps_in_versions_are_found_on_both_sides() {
         .execute(&ledger.pool)
         .await
         .unwrap();
-    let expected = [("unknown-event".to_owned(), 2), ("version-gap".to_owned(), 1), ("unknown-cause".to_owned(), 1)];
+    let expected = [("unknown-event".to_owned(), 3), ("version-gap".to_owned(), 1), ("unknown-cause".to_owned(), 1)];
     assert_eq!(findings(&fleet, &[]).await, expected);
 }
 

@@ -1,4 +1,4 @@
-use docfleet_events::{BlobRef, DocumentUploaded, DocumentVirusScanned, Event, ScanVerdict};
+use docfleet_events::{BlobRef, DocumentDeduplicated, DocumentUploaded, DocumentVirusScanned, Event, ScanVerdict};
 use docfleet_outbox::{Draft, EventMeta, Outbox, Registry, RegistryConfig};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -76,8 +76,15 @@ impl Ledger {
         transaction.commit().await.unwrap();
         let uploaded_topic = format!("{}{}", fleet.prefix, DocumentUploaded::TOPIC);
         let scanned_topic = format!("{}{}", fleet.prefix, DocumentVirusScanned::TOPIC);
+        let deduplicated_topic = format!("{}{}", fleet.prefix, DocumentDeduplicated::TOPIC);
+        let retry_topic = format!("{}av-scan.retry.10s", fleet.prefix);
         for (consumer, topic) in [
             ("av-scan", &uploaded_topic),
+            ("av-scan", &retry_topic),
+            ("dedup", &scanned_topic),
+            ("ocr", &deduplicated_topic),
+            ("webhook-dispatcher", &uploaded_topic),
+            ("webhook-dispatcher", &scanned_topic),
             ("projection-builder", &uploaded_topic),
             ("projection-builder", &scanned_topic),
         ] {
@@ -142,6 +149,45 @@ impl Ledger {
         .await
         .unwrap();
         assert_eq!(changed.rows_affected(), 1);
+    }
+
+    /// Takes an event's outcome at a consumer away and puts a message in its place that could not be decoded: settled
+    /// under the id of its place, with a dead letter whose foreign header names the event, as the runtime settles it.
+    /// `payload`: SQL over `o`, the event's row.
+    pub async fn bury_undecoded(&self, fleet: &Fleet, consumer: &str, event_id: Uuid, payload: &'static str) {
+        sqlx::query("DELETE FROM pipeline.inbox WHERE consumer = $1 AND event_id = $2")
+            .bind(consumer)
+            .bind(event_id)
+            .execute(&self.pool)
+            .await
+            .unwrap();
+        let place = Uuid::now_v7();
+        sqlx::query(
+            r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, reason, topic, partition, "offset")
+               VALUES ($1, $2, '1970-01-01', 'dead', 'undecodable', $3, 0, 7)"#,
+        )
+        .bind(consumer)
+        .bind(place)
+        .bind(&self.uploaded_topic)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+        let letter = sqlx::AssertSqlSafe(format!(
+            r"INSERT INTO pipeline.outbox_events
+                     (kind, event_id, event_type, consumer, shard, topic, key, headers, payload, tenant, region, published_at)
+              SELECT 'dead_letter', $2, 'unknown', $3, shard, $4, key, $5, {payload}, 'unknown', 'unknown', clock_timestamp()
+                FROM pipeline.outbox_events o WHERE event_id = $1 AND kind = 'event'"
+        ));
+        let headers = json!([["event_id", event_id.to_string()], ["docfleet_reason", "undecodable"]]);
+        sqlx::query(letter)
+            .bind(event_id)
+            .bind(place)
+            .bind(consumer)
+            .bind(format!("{}{consumer}.dlq", fleet.prefix))
+            .bind(headers)
+            .execute(&self.pool)
+            .await
+            .unwrap();
     }
 
     pub async fn sql(&self, statement: &'static str) {

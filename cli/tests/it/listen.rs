@@ -75,23 +75,16 @@ async fn signatures_are_checked_failures_are_played_and_repeats_are_told() {
     }
 }
 
+fn register(api: &str, port: u16) -> Command {
+    let mut command = docfleet(&["listen", "--register", "--event-type", "document.virus_scanned", "--json"]);
+    command.args(["--port", &port.to_string()]).env("DOCFLEET__API__LISTEN", api);
+    command
+}
+
 #[tokio::test]
 async fn a_registered_receiver_knows_its_secret_and_leaves_no_subscription_behind() {
     let (api, seen) = fake_api::start().await;
-    // One that a killed receiver left behind, and one of somebody else.
-    for (id, description) in [(1, "docfleet listen"), (2, "partner")] {
-        let id = Uuid::from_u128(id);
-        let subscription = json!({
-            "id": id, "url": "http://127.0.0.1:1/", "event_types": [], "description": description,
-            "created_at": "2026-01-01T00:00:00Z"
-        });
-        seen.lock().unwrap().subscriptions.insert(id, subscription);
-    }
-    let mut command =
-        docfleet(&["listen", "--port", "0", "--register", "--event-type", "document.virus_scanned", "--json"]);
-    command.env("DOCFLEET__API__LISTEN", &api);
-    let mut listener = start(command).await;
-    assert_eq!(seen.lock().unwrap().subscriptions.len(), 2, "the leftover is gone, the partner's stays");
+    let mut listener = start(register(&api, 0)).await;
     let subscription = seen.lock().unwrap().subscriptions.values().last().cloned().unwrap();
     assert_eq!(subscription["url"], listener.url);
     assert_eq!(subscription["event_types"][0], "document.virus_scanned");
@@ -100,8 +93,38 @@ async fn a_registered_receiver_knows_its_secret_and_leaves_no_subscription_behin
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     let ended = tokio::time::timeout(Duration::from_secs(10), listener.child.wait()).await.unwrap().unwrap();
     assert!(ended.success());
-    eventually("the subscription is gone", 5, || async {
-        (seen.lock().unwrap().subscriptions.len() == 1).then_some(())
-    })
-    .await;
+    eventually("the subscription is gone", 5, || async { seen.lock().unwrap().subscriptions.is_empty().then_some(()) })
+        .await;
+}
+
+#[tokio::test]
+async fn a_receiver_removes_what_its_killed_predecessor_left_and_nothing_of_others() {
+    let (api, seen) = fake_api::start().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut killed = start(register(&api, port)).await;
+    killed.child.kill().await.unwrap();
+    let leftover = seen.lock().unwrap().subscriptions.values().next().cloned().unwrap();
+    let description = leftover["description"].as_str().unwrap();
+    let elsewhere = description.replace(" on ", " on other-");
+    assert_ne!(elsewhere, description);
+    // Nobody answers at any of these from here; on their own machines somebody may.
+    let others = [
+        (1, elsewhere.as_str(), killed.url.as_str()),
+        (2, elsewhere.as_str(), "http://127.0.0.1:1/"),
+        (3, "docfleet listen", killed.url.as_str()),
+        (4, "partner", killed.url.as_str()),
+        (5, description, "http://127.0.0.1:1/"),
+    ];
+    for (id, description, url) in others {
+        let id = Uuid::from_u128(id);
+        let subscription = json!({
+            "id": id, "url": url, "event_types": [], "description": description, "created_at": "2026-01-01T00:00:00Z"
+        });
+        seen.lock().unwrap().subscriptions.insert(id, subscription);
+    }
+    let _successor = start(register(&api, port)).await;
+    let ids: Vec<Uuid> = seen.lock().unwrap().subscriptions.keys().copied().collect();
+    assert_eq!(ids[..5], [1, 2, 3, 4, 5].map(Uuid::from_u128), "other people's stay");
+    assert_eq!(ids.len(), 6, "and its own");
+    assert_ne!(leftover["id"], ids[5].to_string(), "the predecessor's is gone");
 }

@@ -1,11 +1,15 @@
 //! Document bytes and extracted texts, in a local directory or an S3 bucket.
 
+mod key;
+
 use std::{ops::Range, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path::Path};
 use serde::Deserialize;
+
+pub use key::{document_key, text_key};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -149,6 +153,10 @@ impl Blobs {
     }
 
     fn path(&self, key: &str) -> Result<Path, Error> {
+        // A store that can not have such a name would say so in the same words as one that is away.
+        if key.len() > key::BYTES_MAX || key.split('/').any(|segment| segment.len() > key::SEGMENT_BYTES_MAX) {
+            return Err(Error::Config(format!("blob key: {} bytes, or one of its segments, are too many", key.len())));
+        }
         // `parse` refuses `..`, empty segments and control bytes, so that a key can not leave the root.
         let key = Path::parse(key).map_err(|e| Error::Config(format!("blob key: {e}")))?;
         Ok(self.root.parts().chain(key.parts()).collect())
@@ -200,6 +208,18 @@ mod tests {
         let (_directory, blobs) = store();
         for key in ["../x", "a/../../x", "a//b", "a/\u{0}b"] {
             assert!(blobs.put(key, Bytes::new()).await.is_err(), "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_too_long_for_a_store_is_wrong_and_does_not_make_it_seem_away() {
+        let (_directory, blobs) = store();
+        let longest = format!("t/{}", "a".repeat(key::SEGMENT_BYTES_MAX));
+        blobs.put(&longest, Bytes::new()).await.unwrap();
+        blobs.put_stream(&longest, chunks(&["ab"]), 10).await.unwrap();
+        for key in [format!("{longest}a"), format!("{longest}a/b"), "a/".repeat(600) + "b"] {
+            assert!(matches!(blobs.open(&key).await, Err(Error::Config(_))), "{key}");
+            assert!(matches!(blobs.put(&key, Bytes::new()).await, Err(Error::Config(_))), "{key}");
         }
     }
 }

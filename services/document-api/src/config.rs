@@ -26,9 +26,17 @@ pub struct ApiConfig {
     /// An upload that sends nothing for so long is given up.
     #[serde(with = "humantime_serde")]
     pub upload_idle_timeout: Duration,
+    /// Bytes per second that an upload must send on the average, once it was waited for longer than `upload_slow_grace`;
+    /// 0 is no minimum.
+    pub upload_bytes_per_second_min: u64,
+    #[serde(with = "humantime_serde")]
+    pub upload_slow_grace: Duration,
     /// For the whole body of an upload.
     #[serde(with = "humantime_serde")]
     pub upload_timeout: Duration,
+    /// A client that takes nothing of its answer for so long loses the connection.
+    #[serde(with = "humantime_serde")]
+    pub write_idle_timeout: Duration,
     /// How long an orderly end waits for requests that are being answered.
     #[serde(with = "humantime_serde")]
     pub shutdown_drain: Duration,
@@ -48,7 +56,10 @@ impl Default for ApiConfig {
             header_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
             upload_idle_timeout: Duration::from_secs(30),
+            upload_bytes_per_second_min: 8_000,
+            upload_slow_grace: Duration::from_secs(10),
             upload_timeout: Duration::from_secs(600),
+            write_idle_timeout: Duration::from_secs(30),
             shutdown_drain: Duration::from_secs(25),
             idempotency_keys_kept: Duration::from_secs(7 * 24 * 3_600),
         }

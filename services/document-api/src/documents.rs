@@ -6,6 +6,7 @@ mod file_name;
 mod id;
 mod intake;
 mod list;
+mod pace;
 mod read;
 mod represent;
 mod row;

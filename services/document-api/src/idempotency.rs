@@ -64,7 +64,8 @@ pub(crate) async fn claim(pool: &PgPool, tenant: &Tenant, key: &str) -> Result<F
     let taken = sqlx::query(
         r"INSERT INTO documents.idempotency_keys AS k (tenant, key, claim, claimed_until)
           VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
-          ON CONFLICT (tenant, key) DO UPDATE SET claim = excluded.claim, claimed_until = excluded.claimed_until
+          ON CONFLICT (tenant, key) DO UPDATE
+             SET claim = excluded.claim, claimed_until = excluded.claimed_until, created_at = clock_timestamp()
            WHERE k.document_id IS NULL AND k.claimed_until < clock_timestamp()",
     )
     .bind(&claim.tenant)
@@ -185,7 +186,8 @@ pub(crate) async fn expire_old_keys(app: App, stop: CancellationToken) {
 }
 
 impl App {
-    /// Deletes old keys and says how many; in small steps, so that no statement holds many locks.
+    /// Deletes old keys and says how many; in small steps, so that no statement holds many locks. A key that is worked
+    /// under, however old, is left alone; locked, a row can not become one between being chosen and being deleted.
     pub async fn expire_idempotency_keys(&self) -> Result<u64, sqlx::Error> {
         const STEP: u64 = 1_000;
         let mut expired = 0;
@@ -193,7 +195,9 @@ impl App {
             let step = sqlx::query(
                 r"DELETE FROM documents.idempotency_keys WHERE (tenant, key) IN (
                     SELECT tenant, key FROM documents.idempotency_keys
-                     WHERE created_at < clock_timestamp() - make_interval(secs => $1) ORDER BY created_at LIMIT 1000)",
+                     WHERE created_at < clock_timestamp() - make_interval(secs => $1)
+                       AND (document_id IS NOT NULL OR claimed_until < clock_timestamp())
+                     ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED)",
             )
             .bind(self.api.idempotency_keys_kept.as_secs_f64())
             .execute(&self.pool)

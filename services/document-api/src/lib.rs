@@ -26,6 +26,7 @@ mod run;
 mod server;
 mod tenant;
 mod webhooks;
+mod write_timeout;
 
 pub use app::App;
 pub use config::ApiConfig;

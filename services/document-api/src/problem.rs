@@ -55,8 +55,10 @@ kinds! {
     UploadTooSlow, 408, "upload-too-slow", "The upload was too slow", "The body did not arrive in time; nothing was stored.";
     RequestInProgress, 409, "request-in-progress", "Request in progress",
         "Another request with this Idempotency-Key is being worked on. Its answer can be had by the same request a little later.";
-    NotScannedYet, 409, "not-scanned-yet", "Not scanned yet", "The content is given out after a clean verdict, and there is no verdict yet.";
+    NotScannedYet, 409, "not-scanned-yet", "Not scanned yet",
+        "The content is given out after a clean verdict and once its type is known to be an honest one; one of both is still to come.";
     NotClean, 409, "not-clean", "Not clean", "The content is given out after a clean verdict only, and the verdict was another.";
+    Refused, 409, "refused", "Refused", "The content is not given out: it was refused, and the document's `content.reason` says why.";
     TooManyWebhooks, 409, "too-many-webhooks", "Too many webhooks", "The tenant has as many subscriptions as are allowed; delete one first.";
     TooLarge, 413, "too-large", "Too large", "The body is larger than is allowed.";
     NotMultipart, 415, "not-multipart", "Not multipart/form-data", "Content-Type must be multipart/form-data with a boundary.";

@@ -9,6 +9,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -16,10 +17,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, Error, metric};
+use crate::{App, Error, metric, write_timeout::WriteTimeout};
 
 /// Of a connection's read buffer: a request's head must fit, and a body comes in pieces of at most this size.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// What the kernel keeps of an answer that its client has not taken yet. Grown to the kernel's own maximum, megabytes, a
+/// buffer would make room so rarely that a slow client looked like one that takes nothing.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// After an error of `accept`, such as too many open files: time for one to close.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,9 +37,14 @@ pub(crate) async fn serve(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(app.api.header_timeout).max_buf_size(BUFFER_BYTES);
     let connections = GracefulShutdown::new();
+    // The connections inherit it.
+    if let Err(error) = SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER_BYTES) {
+        tracing::warn!(%error, "the size of send buffers is the system's");
+    }
     let slots = Arc::new(Semaphore::new(app.api.connections_max));
     while let Some((stream, slot)) = next_connection(&listener, &slots, &stop).await {
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let stream = TokioIo::new(WriteTimeout::new(stream, app.api.write_idle_timeout));
+        let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             metrics::gauge!(metric::OPEN_CONNECTIONS).increment(1);

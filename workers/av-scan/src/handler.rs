@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use docfleet_blobs::{Blobs, BlobsConfig};
+use docfleet_blobs::{Blobs, BlobsConfig, document_key};
 use docfleet_events::{DocumentUploaded, DocumentVirusScanned, ScanVerdict};
 use docfleet_pipeline::{Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked};
 use futures::TryStreamExt;
@@ -15,6 +15,7 @@ use crate::{
 /// Why a message has no finding; a closed set.
 mod reason {
     pub const BLOB_GONE: &str = "blob-gone";
+    /// Not the key of the event's own tenant and document.
     pub const BLOB_KEY_INVALID: &str = "blob-key-invalid";
     /// The store holds something else than what was uploaded.
     pub const BLOB_SIZE_DIFFERS: &str = "blob-size-differs";
@@ -63,6 +64,10 @@ impl Handler for AvScan {
 
     async fn work(&self, message: &Message<DocumentUploaded>, context: &WorkContext) -> Outcome<Finding> {
         let stated = &message.event.blob;
+        if stated.key != document_key(&message.meta.tenant, message.event.document_id) {
+            let detail = "the event's key is not the one of its tenant and document";
+            return Err(Failure::poison(reason::BLOB_KEY_INVALID, detail));
+        }
         let blob = self.blobs.open(&stated.key).await.map_err(of_blob)?;
         if i64::try_from(blob.size_bytes) != Ok(stated.size_bytes) {
             let detail = format!("{} bytes were uploaded, {} are there", stated.size_bytes, blob.size_bytes);

@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use docfleet_blobs::{Blobs, BlobsConfig};
+use docfleet_blobs::{Blobs, BlobsConfig, document_key};
 use docfleet_events::{DedupOutcome, DocumentDeduplicated, DocumentVirusScanned, ScanVerdict};
 use docfleet_pipeline::{
     Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
@@ -21,6 +21,7 @@ use crate::{
 /// Why a message has no finding; a closed set.
 mod reason {
     pub const BLOB_GONE: &str = "blob-gone";
+    /// Not the key of the event's own tenant and document.
     pub const BLOB_KEY_INVALID: &str = "blob-key-invalid";
     /// The store holds something else than what was uploaded and scanned.
     pub const BLOB_SIZE_DIFFERS: &str = "blob-size-differs";
@@ -76,6 +77,10 @@ impl Handler for Dedup {
         let event = &message.event;
         if event.verdict != ScanVerdict::Clean {
             return Ok(Finding::NotClean);
+        }
+        if event.blob.key != document_key(&message.meta.tenant, event.document_id) {
+            let detail = "the event's key is not the one of its tenant and document";
+            return Err(Failure::poison(reason::BLOB_KEY_INVALID, detail));
         }
         let blob = self.blobs.open(&event.blob.key).await.map_err(of_blob)?;
         let identity = identify(blob.bytes).await.map_err(of_blob)?;

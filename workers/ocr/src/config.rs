@@ -2,6 +2,9 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+/// The highest `document_time_max`.
+pub const DOCUMENT_TIME_LIMIT: Duration = Duration::from_secs(25 * 60);
+
 /// `[ocr]`. The whole section is handed to each child on its command line: nothing in it is secret.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,13 +30,14 @@ pub struct OcrConfig {
     pub render_dpi: u32,
     /// Address space of a child, and of each tool that it runs.
     pub memory_bytes_max: u64,
-    /// Wall clock for opening a document.
+    /// Wall clock for opening a document. Beyond it the document is unreadable, `too-slow`.
     #[serde(with = "humantime_serde")]
     pub open_time_max: Duration,
-    /// Wall clock for one page.
+    /// Wall clock for one page. Beyond it the page is a gap.
     #[serde(with = "humantime_serde")]
     pub page_time_max: Duration,
-    /// Wall clock for all pages of a document.
+    /// Wall clock for a document. Beyond it the pages that are left are gaps; the document is unreadable, `too-slow`,
+    /// when no page before has a word. The default is 9 s for each of the most pages; a full page takes about 2 s.
     #[serde(with = "humantime_serde")]
     pub document_time_max: Duration,
 }
@@ -54,7 +58,7 @@ impl Default for OcrConfig {
             memory_bytes_max: 2 * 1024 * 1024 * 1024,
             open_time_max: Duration::from_secs(30),
             page_time_max: Duration::from_secs(60),
-            document_time_max: Duration::from_secs(300),
+            document_time_max: Duration::from_secs(15 * 60),
         }
     }
 }
@@ -85,6 +89,9 @@ impl OcrConfig {
         if self.pages_max == 0 || self.documents_per_child == 0 {
             return Err("ocr.pages_max and ocr.documents_per_child: at least 1".to_owned());
         }
+        if self.document_time_max > DOCUMENT_TIME_LIMIT {
+            return Err(format!("ocr.document_time_max: at most {} s", DOCUMENT_TIME_LIMIT.as_secs()));
+        }
         Ok(())
     }
 }
@@ -98,6 +105,13 @@ mod tests {
         assert!(OcrConfig::default().validate().is_ok());
         let greedy = OcrConfig { image_pixels_max: 1_000_000_000, ..OcrConfig::default() };
         assert!(greedy.validate().is_err_and(|why| why.contains("memory_bytes_max")));
+    }
+
+    #[test]
+    fn a_document_may_not_take_longer_than_a_try_waits_for_it() {
+        let with = |document_time_max| OcrConfig { document_time_max, ..OcrConfig::default() };
+        assert!(with(DOCUMENT_TIME_LIMIT).validate().is_ok());
+        assert!(with(Duration::MAX).validate().is_err_and(|why| why.contains("document_time_max")));
     }
 
     #[test]

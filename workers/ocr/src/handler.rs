@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use docfleet_blobs::{Blobs, BlobsConfig};
+use docfleet_blobs::{Blobs, BlobsConfig, document_key, text_key};
 use docfleet_events::{BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, TextOutcome};
 use docfleet_pipeline::{
     Classify, Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked,
@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 
 use crate::{
     Kind, OcrConfig, Unreadable,
+    config::DOCUMENT_TIME_LIMIT,
     engine::{self, Engine},
     metric,
     reading::{Reading, excerpt},
@@ -31,10 +32,12 @@ pub enum Finding {
 
 /// Also when an upgrade has replaced the file meanwhile: worker and child must be of one version.
 const OWN_BINARY: &str = "/proc/self/exe";
-/// Longer than a document may take and the wait for a child before it.
-const WORK_DEADLINE: Duration = Duration::from_secs(30 * 60);
 /// For the blob and the text, beside the reading itself.
 const STORE_TIME: Duration = Duration::from_secs(60);
+/// Above what a document may take, so that a slow one is a fact before it is a failed try; what is left of it is for the
+/// wait for a child.
+const WORK_DEADLINE: Duration = Duration::from_secs(30 * 60);
+const _: () = assert!(WORK_DEADLINE.as_secs() > DOCUMENT_TIME_LIMIT.as_secs() + 2 * STORE_TIME.as_secs());
 
 impl Ocr {
     /// # Errors
@@ -73,7 +76,7 @@ impl Ocr {
     }
 
     async fn store(&self, tenant: &str, event: &DocumentDeduplicated, reading: &Reading) -> Outcome<BlobRef> {
-        let key = format!("{tenant}/texts/{}.txt", event.document_id);
+        let key = text_key(tenant, event.document_id);
         let text = Bytes::from(reading.text());
         let size_bytes = i64::try_from(text.len()).poison("text-too-large")?;
         self.blobs.put(&key, text).await.map_err(of_blobs)?;
@@ -107,6 +110,12 @@ impl Handler for Ocr {
         if event.outcome != DedupOutcome::Unique {
             return Ok(Finding::NothingToRead);
         }
+        if event.blob.key != document_key(&message.meta.tenant, event.document_id) {
+            return Err(Failure::poison(
+                "blob-key-invalid",
+                "the event's key is not the one of its tenant and document",
+            ));
+        }
         let reading = self.read(event, context).await?;
         let text = match reading.reason() {
             None => Some(self.store(&message.meta.tenant, event, &reading).await?),
@@ -135,18 +144,19 @@ fn of_blobs(error: docfleet_blobs::Error) -> Failure {
     match error {
         // Events are written after their blobs, so it was deleted.
         docfleet_blobs::Error::NotFound => Failure::poison("blob-gone", error),
-        docfleet_blobs::Error::Config(_) => Failure::poison("blob-key-invalid", "the event's key is not one of ours"),
+        docfleet_blobs::Error::Config(_) => {
+            Failure::poison("blob-key-invalid", "the event's tenant is not one of ours")
+        }
         other => Failure::unavailable("blob-store-unavailable", other),
     }
 }
 
-/// The engine's end may be the document's doing or the machine's: it is tried again, and when it ends every time, the
+/// A crash may be the document's doing or the machine's: it is tried again, and when it ends every time, the
 /// message is dead.
 fn of_engine(error: engine::Error) -> Failure {
     match error {
         engine::Error::Start(_) => Failure::unavailable("engine-unavailable", error),
         engine::Error::Crashed(_) => Failure::transient("engine-crashed", error),
-        engine::Error::TooSlow(_) => Failure::transient("engine-too-slow", error),
         engine::Error::Protocol(_) => Failure::transient("engine-protocol", error),
         engine::Error::Stopping => Failure::unavailable("shutting-down", error),
     }
@@ -162,7 +172,6 @@ mod tests {
     fn an_engine_that_dies_is_tried_again_and_a_missing_blob_is_not() {
         for (error, class) in [
             (engine::Error::Crashed("signal: 11".into()), Class::Transient),
-            (engine::Error::TooSlow("a page"), Class::Transient),
             (engine::Error::Protocol("junk".into()), Class::Transient),
             (engine::Error::Start("no memory".into()), Class::Unavailable),
             (engine::Error::Stopping, Class::Unavailable),

@@ -58,6 +58,9 @@ impl Reading {
         let read = || self.pages.iter().flatten();
         if read().any(|page| page.words > 0) {
             None
+        } else if self.pages.contains(&Err(Unreadable::TooSlow)) {
+            // Blank pages before it say nothing of what was not looked at.
+            Some(Unreadable::TooSlow)
         } else if read().next().is_some() {
             Some(Unreadable::NoText)
         } else {

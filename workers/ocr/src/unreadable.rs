@@ -25,6 +25,9 @@ pub enum Unreadable {
     /// Every page was read and none has a word: blank, or a photo.
     #[error("no-text")]
     NoText,
+    /// More time than a page, or the whole document, is given.
+    #[error("too-slow")]
+    TooSlow,
 }
 
 #[cfg(test)]
@@ -42,6 +45,7 @@ mod tests {
             Unreadable::TooLargeImage,
             Unreadable::UnsupportedType,
             Unreadable::NoText,
+            Unreadable::TooSlow,
         ] {
             assert_eq!(serde_json::to_value(reason).ok(), Some(serde_json::Value::String(reason.to_string())));
         }

@@ -7,14 +7,16 @@ use uuid::Uuid;
 
 use crate::WebhooksConfig;
 
-/// How many attempts each subscription may have out, so that an endpoint which hangs takes its own slots and not the
-/// others'. Of this process; nothing in it is needed for correctness.
+/// How many attempts each subscription and each tenant may have out, so that an endpoint which hangs takes its own slots
+/// and not the others', and the many endpoints of one tenant not another tenant's. Of this process; nothing in it is needed for correctness.
 pub(crate) struct Bulkheads {
     per_subscription: usize,
     failures_before_rest: u32,
     rest: Duration,
     /// Only those that differ from an idle, healthy one.
     known: HashMap<Uuid, Bulkhead>,
+    /// Attempts that are out, of the tenants that have any.
+    busy: HashMap<String, i64>,
 }
 
 #[derive(Default)]
@@ -34,6 +36,7 @@ impl Bulkheads {
             failures_before_rest: config.failures_before_rest,
             rest: config.rest,
             known: HashMap::new(),
+            busy: HashMap::new(),
         }
     }
 
@@ -49,6 +52,11 @@ impl Bulkheads {
         i64::try_from(self.per_subscription).unwrap_or(i64::MAX)
     }
 
+    /// How many attempts each tenant has out; one that is not named has none.
+    pub fn busy(&self) -> (Vec<String>, Vec<i64>) {
+        self.busy.iter().map(|(tenant, out)| (tenant.clone(), *out)).unzip()
+    }
+
     fn room_of(&self, bulkhead: &Bulkhead, now: Instant) -> usize {
         let limit = match bulkhead.rests_until {
             Some(until) if now < until => 0,
@@ -59,12 +67,19 @@ impl Bulkheads {
         limit.saturating_sub(bulkhead.out)
     }
 
-    pub fn enter(&mut self, subscription: Uuid) {
+    pub fn enter(&mut self, subscription: Uuid, tenant: &str) {
+        *self.busy.entry(tenant.to_owned()).or_default() += 1;
         self.known.entry(subscription).or_default().out += 1;
     }
 
     /// `failed`: the endpoint did not take what it was sent.
-    pub fn leave(&mut self, subscription: Uuid, failed: bool, now: Instant) {
+    pub fn leave(&mut self, subscription: Uuid, tenant: &str, failed: bool, now: Instant) {
+        if let Some(out) = self.busy.get_mut(tenant) {
+            *out -= 1;
+            if *out <= 0 {
+                self.busy.remove(tenant);
+            }
+        }
         let bulkhead = self.known.entry(subscription).or_default();
         bulkhead.out = bulkhead.out.saturating_sub(1);
         if failed {
@@ -87,6 +102,7 @@ mod tests {
     use super::*;
 
     const A: Uuid = Uuid::from_u128(1);
+    const B: Uuid = Uuid::from_u128(2);
 
     fn bulkheads() -> Bulkheads {
         Bulkheads::new(&WebhooksConfig { failures_before_rest: 3, ..WebhooksConfig::default() })
@@ -101,12 +117,12 @@ mod tests {
     fn a_subscription_has_two_slots_and_gets_them_back() {
         let (mut bulkheads, now) = (bulkheads(), Instant::now());
         assert_eq!(room(&mut bulkheads, now), 2);
-        bulkheads.enter(A);
+        bulkheads.enter(A, "acme");
         assert_eq!(room(&mut bulkheads, now), 1);
-        bulkheads.enter(A);
+        bulkheads.enter(A, "acme");
         assert_eq!(room(&mut bulkheads, now), 0);
-        bulkheads.leave(A, false, now);
-        bulkheads.leave(A, false, now);
+        bulkheads.leave(A, "acme", false, now);
+        bulkheads.leave(A, "acme", false, now);
         assert_eq!(room(&mut bulkheads, now), 2);
         assert!(bulkheads.known.is_empty(), "healthy and idle costs nothing");
     }
@@ -115,8 +131,8 @@ mod tests {
     fn after_failures_in_a_row_it_rests_then_is_probed_by_one_attempt() {
         let (mut bulkheads, now) = (bulkheads(), Instant::now());
         let fail = |bulkheads: &mut Bulkheads, at| {
-            bulkheads.enter(A);
-            bulkheads.leave(A, true, at);
+            bulkheads.enter(A, "acme");
+            bulkheads.leave(A, "acme", true, at);
         };
         fail(&mut bulkheads, now);
         fail(&mut bulkheads, now);
@@ -128,18 +144,30 @@ mod tests {
         fail(&mut bulkheads, rested);
         assert_eq!(room(&mut bulkheads, rested), 0, "the probe failed");
         let rested = rested + Duration::from_secs(30);
-        bulkheads.enter(A);
+        bulkheads.enter(A, "acme");
         assert_eq!(room(&mut bulkheads, rested), 0, "one probe at a time");
-        bulkheads.leave(A, false, rested);
+        bulkheads.leave(A, "acme", false, rested);
         assert_eq!(room(&mut bulkheads, rested), 2);
+    }
+
+    #[test]
+    fn a_tenant_is_busy_by_all_its_subscriptions() {
+        let (mut bulkheads, now) = (bulkheads(), Instant::now());
+        bulkheads.enter(A, "acme");
+        bulkheads.enter(B, "acme");
+        assert_eq!(bulkheads.busy(), (vec!["acme".to_owned()], vec![2]));
+        bulkheads.leave(A, "acme", true, now);
+        assert_eq!(bulkheads.busy(), (vec!["acme".to_owned()], vec![1]));
+        bulkheads.leave(B, "acme", false, now);
+        assert!(bulkheads.busy.is_empty(), "idle costs nothing");
     }
 
     #[test]
     fn what_failed_long_ago_is_forgotten() {
         let (mut bulkheads, now) = (bulkheads(), Instant::now());
         for _ in 0..3 {
-            bulkheads.enter(A);
-            bulkheads.leave(A, true, now);
+            bulkheads.enter(A, "acme");
+            bulkheads.leave(A, "acme", true, now);
         }
         bulkheads.rooms(now + Duration::from_secs(1_000));
         assert!(bulkheads.known.is_empty());

@@ -23,6 +23,9 @@ pub struct WebhooksConfig {
     pub concurrency: usize,
     /// Attempts that are out at once to one subscription.
     pub per_subscription: usize,
+    /// Attempts that are out at once to one tenant's subscriptions; half of `concurrency` when absent. With more than
+    /// that, two tenants can fill all slots.
+    pub per_tenant: Option<usize>,
     /// After so many failures in a row a subscription rests for `rest`, then gets one attempt at a time until one
     /// succeeds.
     pub failures_before_rest: u32,
@@ -66,6 +69,7 @@ impl Default for WebhooksConfig {
             total_timeout: seconds(30),
             concurrency: 10,
             per_subscription: 2,
+            per_tenant: None,
             failures_before_rest: 5,
             rest: seconds(30),
             schedule: waits.map(|wait| Wait(seconds(wait))).to_vec(),
@@ -77,6 +81,10 @@ impl Default for WebhooksConfig {
 }
 
 impl WebhooksConfig {
+    pub(crate) fn per_tenant(&self) -> usize {
+        self.per_tenant.unwrap_or(self.concurrency / 2).max(1)
+    }
+
     /// # Errors
     /// What in it would deliver nothing, or break a promise.
     pub fn validate(&self) -> Result<(), ConfigError> {
@@ -84,6 +92,7 @@ impl WebhooksConfig {
             (!self.schedule.is_empty(), "schedule: at least one attempt"),
             (self.concurrency > 0, "concurrency: at least 1"),
             (self.per_subscription > 0, "per_subscription: at least 1"),
+            (self.per_tenant != Some(0), "per_tenant: at least 1"),
             (self.failures_before_rest > 0, "failures_before_rest: at least 1"),
             (!self.poll_interval.is_zero(), "poll_interval: more than 0"),
             (self.allow_loopback || !self.ports.is_empty(), "ports: at least one"),
@@ -115,6 +124,12 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_has_half_of_the_slots_unless_told_otherwise() {
+        let of = |text: &str| read(&format!("[webhooks]\n{text}")).expect("valid").per_tenant();
+        assert_eq!([of(""), of("concurrency = 1"), of("per_tenant = 10")], [5, 1, 10]);
+    }
+
+    #[test]
     fn a_schedule_is_written_as_people_write_durations() {
         let config = read("[webhooks]\nschedule = ['0s', '50ms', '2h']").expect("valid");
         let waits: Vec<u128> = config.schedule.iter().map(|wait| wait.0.as_millis()).collect();
@@ -129,6 +144,7 @@ mod tests {
             "schedule = []",
             "concurrency = 0",
             "per_subscription = 0",
+            "per_tenant = 0",
             "lease = '30s'",
             "ports = []",
             "poll_interval = '0s'",

@@ -20,6 +20,7 @@ use crate::{
     bulkhead::Bulkheads,
     deliveries::{self, Claimed, Room},
     metric,
+    removal::remove_deleted,
 };
 
 /// Sends what is due. Any number of dispatchers, in any number of processes, may share a database.
@@ -27,6 +28,7 @@ pub struct Dispatcher {
     desk: Arc<Desk>,
     bulkheads: Bulkheads,
     concurrency: usize,
+    per_tenant: usize,
     poll_interval: Duration,
     /// A hint that there are new deliveries; polling is the truth.
     wake: Arc<Notify>,
@@ -45,7 +47,7 @@ struct Desk {
 #[derive(Default)]
 struct Out {
     tasks: JoinSet<bool>,
-    subscriptions: HashMap<Id, Uuid>,
+    addressees: HashMap<Id, (Uuid, String)>,
 }
 
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -57,6 +59,7 @@ impl Dispatcher {
             desk: Arc::new(Desk { pool, courier, schedule: Schedule::from(config), lease, total_timeout }),
             bulkheads: Bulkheads::new(config),
             concurrency: config.concurrency,
+            per_tenant: config.per_tenant(),
             poll_interval: config.poll_interval,
             wake,
         }
@@ -67,7 +70,9 @@ impl Dispatcher {
     /// # Errors
     /// When the database refuses the statements themselves: a deployment is wrong. One that is away is waited for.
     pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let watching = tokio::spawn(watch_backlog(self.desk.pool.clone(), shutdown.clone()));
+        let (pool, ended) = (self.desk.pool.clone(), shutdown.clone());
+        let beside =
+            tokio::spawn(async move { tokio::join!(watch_backlog(&pool, &ended), remove_deleted(&pool, &ended)) });
         let mut out = Out::default();
         let mut claim_at = Instant::now();
         while !shutdown.is_cancelled() {
@@ -92,7 +97,7 @@ impl Dispatcher {
         while let Some(ended) = out.tasks.join_next_with_id().await {
             self.take_back(&mut out, ended);
         }
-        watching.await?;
+        beside.await?;
         Ok(())
     }
 
@@ -107,13 +112,15 @@ impl Dispatcher {
             total: i64::try_from(free).unwrap_or(i64::MAX),
             per_subscription: self.bulkheads.room(),
             except: self.bulkheads.rooms(Instant::now()),
+            per_tenant: i64::try_from(self.per_tenant).unwrap_or(i64::MAX),
+            busy: self.bulkheads.busy(),
         };
         let claimed = deliveries::claim(&self.desk.pool, room, self.desk.lease).await.map_err(|e| of_database(&e))?;
         for delivery in claimed {
-            let subscription = delivery.subscription_id;
-            self.bulkheads.enter(subscription);
+            let (subscription, tenant) = (delivery.subscription_id, delivery.tenant.clone());
+            self.bulkheads.enter(subscription, &tenant);
             let attempt = Arc::clone(&self.desk).attempt(delivery, lease_ends, shutdown.clone());
-            out.subscriptions.insert(out.tasks.spawn(attempt).id(), subscription);
+            out.addressees.insert(out.tasks.spawn(attempt).id(), (subscription, tenant));
         }
         metrics::gauge!(metric::IN_FLIGHT).set(gauge(out.tasks.len()));
         Ok(())
@@ -128,8 +135,8 @@ impl Dispatcher {
                 (error.id(), true)
             }
         };
-        if let Some(subscription) = out.subscriptions.remove(&id) {
-            self.bulkheads.leave(subscription, strained, Instant::now());
+        if let Some((subscription, tenant)) = out.addressees.remove(&id) {
+            self.bulkheads.leave(subscription, &tenant, strained, Instant::now());
         }
         metrics::gauge!(metric::IN_FLIGHT).set(gauge(out.tasks.len()));
     }
@@ -199,9 +206,9 @@ fn count_finished(step: Step) {
     metrics::counter!(metric::FINISHED_TOTAL, "status" => status).increment(1);
 }
 
-async fn watch_backlog(pool: PgPool, shutdown: CancellationToken) {
+async fn watch_backlog(pool: &PgPool, shutdown: &CancellationToken) {
     loop {
-        match deliveries::backlog(&pool).await {
+        match deliveries::backlog(pool).await {
             Ok(backlog) => {
                 #[allow(clippy::cast_precision_loss)]
                 metrics::gauge!(metric::DUE_ROWS).set(backlog.due_rows as f64);

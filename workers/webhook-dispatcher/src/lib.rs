@@ -18,6 +18,7 @@ mod dispatcher;
 pub mod egress;
 mod handler;
 mod metric;
+mod removal;
 mod retry_after;
 mod schedule;
 mod signature;

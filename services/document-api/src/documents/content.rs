@@ -22,12 +22,10 @@ pub(crate) async fn content(
     DocumentId(id): DocumentId,
 ) -> Result<Response, Problem> {
     let row = find(&app, &tenant, id).await?;
-    if row.verdict.is_none() {
-        return Err(Problem::of(Kind::NotScannedYet).retry_after(Duration::from_secs(2)));
-    }
-    if !row.is_clean() {
-        return Err(Problem::of(Kind::NotClean));
-    }
+    row.content_opened().map_err(|kind| match kind {
+        Kind::NotScannedYet => Problem::of(kind).retry_after(Duration::from_secs(2)),
+        for_ever => Problem::of(for_ever),
+    })?;
     let blob = app.blobs.open(&row.blob_key).await?;
     // What the bytes are, as far as we found out ourselves; never what the client claimed.
     let mime = row.mime.and_then(|mime| HeaderValue::from_str(&mime).ok());

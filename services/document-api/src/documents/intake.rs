@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, future::poll_fn};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::pace::Pace;
 use crate::{
     ApiConfig,
     problem::{Kind, Problem},
@@ -26,8 +27,8 @@ pub(super) const OVERHEAD_BYTES_MAX: usize = 256 * 1024;
 /// Why the body ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    #[error("nothing came for too long")]
-    Idle,
+    #[error("nothing came for too long, or too little")]
+    Slow,
     #[error("the whole took too long")]
     TooLong,
     #[error("too much that is no file")]
@@ -39,7 +40,7 @@ pub(super) enum Fault {
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Idle | Fault::TooLong => Self::of(Kind::UploadTooSlow),
+            Fault::Slow | Fault::TooLong => Self::of(Kind::UploadTooSlow),
             Fault::Overhead => Self::new(Kind::InvalidMultipart, "There is too much around the file."),
             Fault::Broken => Self::new(Kind::InvalidMultipart, "The body broke off."),
         }
@@ -52,10 +53,10 @@ pub(super) struct Intake(Arc<Mutex<Source>>);
 
 struct Source {
     body: BodyDataStream,
-    idle_timeout: Duration,
-    idle: Pin<Box<Sleep>>,
-    /// Whether the sender is being waited for. Time that the store takes is not the sender's fault.
-    waiting: bool,
+    pace: Pace,
+    patience: Pin<Box<Sleep>>,
+    /// Since when the sender is being waited for. Time that the store takes is not the sender's fault.
+    waiting: Option<Instant>,
     until: Pin<Box<Sleep>>,
     in_file: bool,
     overhead_bytes: usize,
@@ -67,9 +68,9 @@ impl Intake {
         let now = Instant::now();
         Self(Arc::new(Mutex::new(Source {
             body: body.into_data_stream(),
-            idle_timeout: api.upload_idle_timeout,
-            idle: Box::pin(sleep_until(now + api.upload_idle_timeout)),
-            waiting: false,
+            pace: Pace::of(api),
+            patience: Box::pin(sleep_until(now)),
+            waiting: None,
             until: Box::pin(sleep_until(now + api.upload_timeout)),
             in_file: false,
             overhead_bytes: 0,
@@ -100,7 +101,7 @@ impl Intake {
     pub async fn drain(&self) {
         const BYTES: usize = 8 * 1024 * 1024;
         const PATIENCE: Duration = Duration::from_secs(2);
-        if matches!(self.fault(), Some(Fault::Idle | Fault::TooLong | Fault::Broken)) {
+        if matches!(self.fault(), Some(Fault::Slow | Fault::TooLong | Fault::Broken)) {
             return;
         }
         let mut left = BYTES;
@@ -128,7 +129,10 @@ impl Source {
         }
         match self.body.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(piece))) => {
-                self.waiting = false;
+                if let Some(since) = self.waiting.take() {
+                    self.pace.waited(since.elapsed());
+                }
+                self.pace.received(piece.len());
                 if !self.in_file {
                     self.overhead_bytes += piece.len();
                 }
@@ -140,12 +144,13 @@ impl Source {
             Poll::Ready(Some(Err(_))) => self.fail(Fault::Broken),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
-                if !self.waiting {
-                    self.waiting = true;
-                    self.idle.as_mut().reset(Instant::now() + self.idle_timeout);
+                if self.waiting.is_none() {
+                    let now = Instant::now();
+                    self.waiting = Some(now);
+                    self.patience.as_mut().reset(now + self.pace.patience());
                 }
-                match self.idle.as_mut().poll(cx) {
-                    Poll::Ready(()) => self.fail(Fault::Idle),
+                match self.patience.as_mut().poll(cx) {
+                    Poll::Ready(()) => self.fail(Fault::Slow),
                     Poll::Pending => Poll::Pending,
                 }
             }
@@ -232,13 +237,30 @@ mod tests {
         let api = impatient();
         let silent = intake(vec![], &api);
         assert!(next(&mut silent.reader().into_data_stream()).await.is_none());
-        assert_eq!(silent.fault(), Some(Fault::Idle));
+        assert_eq!(silent.fault(), Some(Fault::Slow));
 
         let slow = intake(vec![b"a"], &ApiConfig { upload_timeout: Duration::from_millis(20), ..api });
         let mut reader = slow.reader().into_data_stream();
         assert!(next(&mut reader).await.is_some());
         assert!(next(&mut reader).await.is_none());
         assert_eq!(slow.fault(), Some(Fault::TooLong));
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_drips_is_given_up() {
+        let api = ApiConfig { upload_slow_grace: Duration::from_millis(100), ..ApiConfig::default() };
+        let drops = futures::stream::unfold((), async |()| {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Some((Ok::<_, Fault>("."), ()))
+        });
+        let dripping = Intake::new(Body::from_stream(drops), &api);
+        let mut reader = dripping.reader().into_data_stream();
+        let mut taken = 0;
+        while next(&mut reader).await.is_some() {
+            taken += 1;
+        }
+        assert!((1..=10).contains(&taken), "{taken}");
+        assert_eq!(dripping.fault(), Some(Fault::Slow));
     }
 
     #[tokio::test]

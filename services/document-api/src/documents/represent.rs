@@ -127,7 +127,7 @@ impl From<DocumentRow> for Document {
         let (state, finished_at) = state_of(&row);
         let path = path_of(row.id);
         let links = Links {
-            content: row.is_clean().then(|| format!("{path}/content")),
+            content: row.content_opened().is_ok().then(|| format!("{path}/content")),
             text: row.text_key.is_some().then(|| format!("{path}/text")),
             this: path,
         };

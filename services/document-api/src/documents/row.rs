@@ -3,7 +3,7 @@ use sqlx::{PgPool, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::tenant::Tenant;
+use crate::{problem::Kind, tenant::Tenant};
 
 /// A document with what its view and its deliveries say: all that there is to show.
 #[derive(Debug, sqlx::FromRow)]
@@ -63,7 +63,9 @@ macro_rules! select_documents {
                      SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
                             count(*) FILTER (WHERE status = 'delivered') AS delivered,
                             count(*) FILTER (WHERE status = 'failed') AS failed
-                       FROM webhooks.deliveries WHERE document_id = d.id) w
+                       FROM webhooks.deliveries WHERE document_id = d.id
+                        AND NOT EXISTS (SELECT FROM webhooks.subscriptions s
+                                         WHERE s.id = subscription_id AND s.deleted_at IS NOT NULL)) w
                ORDER BY d.created_at DESC, d.id"
         )
     };
@@ -84,8 +86,14 @@ impl DocumentRow {
         sqlx::query_as(SQL).bind(tenant.as_str()).bind(limit).bind(offset).fetch_all(pool).await
     }
 
-    /// Only the explicit verdict of the engine opens a document; whatever else stands there does not.
-    pub fn is_clean(&self) -> bool {
-        self.verdict.as_deref() == Some("clean")
+    /// Whether the content may be given out, else why not. Only the explicit words of both, the engine and dedup, open
+    /// it; whatever else stands there does not. The topics arrive in any order, so each is asked by itself.
+    pub fn content_opened(&self) -> Result<(), Kind> {
+        match (self.verdict.as_deref(), self.dedup_outcome.as_deref()) {
+            (Some("clean"), Some("unique" | "duplicate")) => Ok(()),
+            (Some("clean") | None, None) | (None, Some("unique" | "duplicate")) => Err(Kind::NotScannedYet),
+            (Some("clean") | None, Some(_)) => Err(Kind::Refused),
+            (Some(_), _) => Err(Kind::NotClean),
+        }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) async fn deliveries(
     // None: no such subscription of this tenant, which is something else than one without deliveries.
     let total: Option<i64> = sqlx::query_scalar(
         r"SELECT (SELECT count(*) FROM webhooks.deliveries d WHERE d.subscription_id = s.id)
-            FROM webhooks.subscriptions s WHERE s.id = $1 AND s.tenant = $2",
+            FROM webhooks.subscriptions s WHERE s.id = $1 AND s.tenant = $2 AND s.deleted_at IS NULL",
     )
     .bind(id)
     .bind(tenant.as_str())

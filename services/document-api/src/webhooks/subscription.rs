@@ -123,7 +123,8 @@ async fn insert(
 ) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(
         r"INSERT INTO webhooks.subscriptions (id, tenant, url, event_types, secret, description)
-          SELECT $1, $2, $3, $4, $5, $6 WHERE (SELECT count(*) FROM webhooks.subscriptions WHERE tenant = $2) < $7
+          SELECT $1, $2, $3, $4, $5, $6
+           WHERE (SELECT count(*) FROM webhooks.subscriptions WHERE tenant = $2 AND deleted_at IS NULL) < $7
           RETURNING id, url, event_types, description, created_at",
     )
     .bind(Uuid::now_v7())
@@ -145,17 +146,18 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<Webhook>>, Problem> {
     let rows: Vec<Row> = sqlx::query_as(
         r"SELECT id, url, event_types, description, created_at FROM webhooks.subscriptions
-           WHERE tenant = $1 ORDER BY created_at, id LIMIT $2 OFFSET $3",
+           WHERE tenant = $1 AND deleted_at IS NULL ORDER BY created_at, id LIMIT $2 OFFSET $3",
     )
     .bind(tenant.as_str())
     .bind(request.limit())
     .bind(request.offset())
     .fetch_all(&app.pool)
     .await?;
-    let total: i64 = sqlx::query_scalar("SELECT count(*) FROM webhooks.subscriptions WHERE tenant = $1")
-        .bind(tenant.as_str())
-        .fetch_one(&app.pool)
-        .await?;
+    let total: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM webhooks.subscriptions WHERE tenant = $1 AND deleted_at IS NULL")
+            .bind(tenant.as_str())
+            .fetch_one(&app.pool)
+            .await?;
     Ok(Json(Page::new(rows.into_iter().map(Webhook::from).collect(), request, total, PATH)))
 }
 
@@ -166,7 +168,8 @@ pub(crate) async fn read(
     WebhookId(id): WebhookId,
 ) -> Result<Json<Webhook>, Problem> {
     let row: Option<Row> = sqlx::query_as(
-        r"SELECT id, url, event_types, description, created_at FROM webhooks.subscriptions WHERE id = $1 AND tenant = $2",
+        r"SELECT id, url, event_types, description, created_at FROM webhooks.subscriptions
+           WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL",
     )
     .bind(id)
     .bind(tenant.as_str())
@@ -175,17 +178,21 @@ pub(crate) async fn read(
     Ok(Json(row.ok_or_else(no_such_webhook)?.into()))
 }
 
-/// `DELETE /v1/webhooks/{id}`; its deliveries go with it.
+/// `DELETE /v1/webhooks/{id}`. Only marks it, as there is no bound to the deliveries that would go with it: from now on
+/// nobody sees it and nothing is sent to it. The dispatcher removes both.
 pub(crate) async fn remove(
     State(app): State<App>,
     tenant: Tenant,
     WebhookId(id): WebhookId,
 ) -> Result<StatusCode, Problem> {
-    let removed = sqlx::query("DELETE FROM webhooks.subscriptions WHERE id = $1 AND tenant = $2")
-        .bind(id)
-        .bind(tenant.as_str())
-        .execute(&app.pool)
-        .await?;
+    let removed = sqlx::query(
+        r"UPDATE webhooks.subscriptions SET deleted_at = clock_timestamp()
+           WHERE id = $1 AND tenant = $2 AND deleted_at IS NULL",
+    )
+    .bind(id)
+    .bind(tenant.as_str())
+    .execute(&app.pool)
+    .await?;
     if removed.rows_affected() == 1 { Ok(StatusCode::NO_CONTENT) } else { Err(no_such_webhook()) }
 }
 

@@ -152,3 +152,30 @@ async fn only_old_keys_are_forgotten() {
     assert_eq!(service.app.expire_idempotency_keys().await.unwrap(), 2_400);
     assert_eq!(service.count("documents.idempotency_keys").await, 101);
 }
+
+#[tokio::test]
+async fn a_key_that_is_worked_under_is_not_forgotten_however_old() {
+    let service = Service::start().await;
+    let filled = sqlx::query(
+        r"INSERT INTO documents.idempotency_keys (tenant, key, claim, claimed_until, created_at)
+          SELECT 'default', key, gen_random_uuid(), now() + lease, now() - interval '1 year'
+            FROM (VALUES ('live', interval '1 hour'), ('dead', interval '-1 second')) AS k (key, lease)",
+    );
+    filled.execute(&service.pool).await.unwrap();
+    assert_eq!(service.app.expire_idempotency_keys().await.unwrap(), 1);
+    upload(&service, "live", form::file("a.pdf", b"x")).await.problem(409, "request-in-progress");
+}
+
+#[tokio::test]
+async fn a_key_that_was_taken_over_is_kept_from_then_on() {
+    let service = Service::start().await;
+    let dead = sqlx::query(
+        r"INSERT INTO documents.idempotency_keys (tenant, key, claim, claimed_until, created_at)
+          VALUES ('default', 'k', gen_random_uuid(), now() - interval '1 second', now() - interval '1 year')",
+    );
+    dead.execute(&service.pool).await.unwrap();
+    let first = upload(&service, "k", form::file("a.pdf", b"x")).await;
+    assert_eq!(service.app.expire_idempotency_keys().await.unwrap(), 0);
+    let again = upload(&service, "k", form::file("a.pdf", b"x")).await;
+    assert_eq!((again.id(), again.header("idempotency-replayed")), (first.id(), "true"));
+}

@@ -189,6 +189,21 @@ async fn an_upload_that_falls_silent_is_given_up() {
 }
 
 #[tokio::test]
+async fn an_upload_that_only_drips_is_given_up_and_makes_room() {
+    let service = Service::with("[api]\nuploads_max = 1\nupload_slow_grace = '500ms'").await;
+    let (feed, body) = crate::idempotency::slow_body();
+    let dripping = tokio::spawn(send(service.form(body)));
+    feed.send(form::halves(&form::file("drops.pdf", b"drops")).0).await.unwrap();
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        feed.send(b".".to_vec()).await.unwrap();
+    }
+    dripping.await.unwrap().problem(408, "upload-too-slow");
+    service.accepted("quick.pdf", b"x").await;
+    assert_eq!(service.blobs().len(), 1);
+}
+
+#[tokio::test]
 async fn more_uploads_at_once_than_allowed_are_told_to_come_back() {
     let service = Service::with("[api]\nuploads_max = 1").await;
     let (feed, body) = crate::idempotency::slow_body();

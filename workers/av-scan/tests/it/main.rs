@@ -15,10 +15,13 @@ use std::time::Duration;
 
 use av_scan::{AvScan, ClamdConfig, Finding};
 use bytes::Bytes;
-use docfleet_blobs::{Blobs, BlobsConfig};
+use docfleet_blobs::{Blobs, BlobsConfig, document_key};
 use docfleet_events::{BlobRef, DocumentUploaded, EventMeta};
 use docfleet_pipeline::{Handler, Message, Outcome, WorkContext};
 use uuid::Uuid;
+
+const TENANT: &str = "t";
+const DOCUMENT: Uuid = Uuid::from_u128(1);
 
 /// A blob store of its own for one test.
 struct Store {
@@ -37,8 +40,9 @@ impl Store {
     async fn scan(&self, config: &ClamdConfig, content: impl Into<Bytes>) -> Outcome<Finding> {
         let content = content.into();
         let size_bytes = i64::try_from(content.len()).unwrap();
-        self.blobs.put("t/documents/a", content).await.unwrap();
-        self.work(config, "t/documents/a", size_bytes).await
+        let key = document_key(TENANT, DOCUMENT);
+        self.blobs.put(&key, content).await.unwrap();
+        self.work(config, &key, size_bytes).await
     }
 
     async fn work(&self, config: &ClamdConfig, key: &str, size_bytes: i64) -> Outcome<Finding> {
@@ -47,21 +51,20 @@ impl Store {
 }
 
 fn message(key: &str, size_bytes: i64) -> Message<DocumentUploaded> {
-    let document_id = Uuid::from_u128(1);
     Message {
         meta: EventMeta {
             event_id: Uuid::from_u128(2),
             occurred_at: time::OffsetDateTime::UNIX_EPOCH,
             aggregate_type: "document".into(),
-            aggregate_id: document_id,
+            aggregate_id: DOCUMENT,
             aggregate_version: 1,
-            tenant: "t".into(),
+            tenant: TENANT.into(),
             region: "local".into(),
             cause: None,
             traceparent: None,
         },
         event: DocumentUploaded {
-            document_id,
+            document_id: DOCUMENT,
             file_name: "letter.pdf".into(),
             declared_mime: None,
             blob: BlobRef { key: key.into(), size_bytes },

@@ -1,9 +1,11 @@
 use av_scan::reply::{Answer, Unscannable};
+use docfleet_blobs::document_key;
 use docfleet_pipeline::Class;
 use docfleet_testkit::Servers;
+use uuid::Uuid;
 
 use crate::{
-    Store, config, eicar,
+    DOCUMENT, Store, TENANT, config, eicar,
     own_clamd::{OwnClamd, STREAM_BYTES_MAX},
 };
 
@@ -36,11 +38,25 @@ async fn a_document_larger_than_the_engine_takes_is_unscannable_and_not_retried(
 #[tokio::test]
 async fn a_blob_that_is_gone_or_another_is_for_operators() {
     let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
-    let gone = store.work(&config, "t/documents/none", 5).await.unwrap_err();
+    let key = document_key(TENANT, DOCUMENT);
+    let gone = store.work(&config, &key, 5).await.unwrap_err();
     assert_eq!((gone.class, gone.reason), (Class::Poison, "blob-gone"));
-    store.blobs.put("t/documents/a", "six by".into()).await.unwrap();
-    let other = store.work(&config, "t/documents/a", 5).await.unwrap_err();
+    store.blobs.put(&key, "six by".into()).await.unwrap();
+    let other = store.work(&config, &key, 5).await.unwrap_err();
     assert_eq!((other.class, other.reason), (Class::Poison, "blob-size-differs"));
-    let invalid = store.work(&config, "../etc/passwd", 5).await.unwrap_err();
-    assert_eq!((invalid.class, invalid.reason), (Class::Poison, "blob-key-invalid"));
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_the_documents_own_is_not_opened() {
+    let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
+    let of_another_tenant = document_key("b", DOCUMENT);
+    let of_another_document = document_key(TENANT, Uuid::from_u128(2));
+    for key in [&of_another_tenant, &of_another_document] {
+        store.blobs.put(key, "5 byt".into()).await.unwrap();
+    }
+    let too_long = "a".repeat(300);
+    for key in [&of_another_tenant, &of_another_document, "t/documents/a", "../etc/passwd", "", &too_long] {
+        let invalid = store.work(&config, key, 5).await.unwrap_err();
+        assert_eq!((invalid.class, invalid.reason), (Class::Poison, "blob-key-invalid"), "{key}");
+    }
 }

@@ -1,10 +1,13 @@
 use std::time::Duration;
 
 use dedup::{Cache, Dedup, Finding, Lookup, RedisConfig, claim::Refusal, sniff::Kind};
-use docfleet_blobs::{Blobs, BlobsConfig};
+use docfleet_blobs::{Blobs, BlobsConfig, document_key};
 use docfleet_events::{BlobRef, DocumentVirusScanned, EventMeta, ScanVerdict};
 use docfleet_pipeline::{Class, Handler, Message, Outcome, WorkContext};
 use uuid::Uuid;
+
+const TENANT: &str = "t";
+const DOCUMENT: Uuid = Uuid::from_u128(1);
 
 struct Bench {
     _directory: tempfile::TempDir,
@@ -28,14 +31,14 @@ impl Bench {
     }
 
     async fn identify(&self, name: &str, bytes: &'static [u8]) -> Outcome<Finding> {
-        self.blobs.put("t/documents/a", bytes.into()).await.unwrap();
+        self.blobs.put(&document_key(TENANT, DOCUMENT), bytes.into()).await.unwrap();
         self.work(scanned(name, bytes.len())).await
     }
 }
 
 fn scanned(file_name: &str, size: usize) -> DocumentVirusScanned {
     DocumentVirusScanned {
-        document_id: Uuid::from_u128(1),
+        document_id: DOCUMENT,
         verdict: ScanVerdict::Clean,
         signature: None,
         reason: None,
@@ -43,7 +46,7 @@ fn scanned(file_name: &str, size: usize) -> DocumentVirusScanned {
         database: "2".into(),
         file_name: file_name.into(),
         declared_mime: None,
-        blob: BlobRef { key: "t/documents/a".into(), size_bytes: i64::try_from(size).unwrap() },
+        blob: BlobRef { key: document_key(TENANT, DOCUMENT), size_bytes: i64::try_from(size).unwrap() },
     }
 }
 
@@ -54,7 +57,7 @@ fn message(event: DocumentVirusScanned) -> Message<DocumentVirusScanned> {
         aggregate_type: "document".into(),
         aggregate_id: event.document_id,
         aggregate_version: 2,
-        tenant: "t".into(),
+        tenant: TENANT.into(),
         region: "local".into(),
         cause: None,
         traceparent: None,
@@ -100,7 +103,23 @@ async fn a_blob_that_is_gone_or_another_is_for_operators() {
     let bench = Bench::new();
     let gone = bench.work(scanned("a.pdf", 5)).await.unwrap_err();
     assert_eq!((gone.class, gone.reason), (Class::Poison, "blob-gone"));
-    bench.blobs.put("t/documents/a", "six by".into()).await.unwrap();
+    bench.blobs.put(&document_key(TENANT, DOCUMENT), "six by".into()).await.unwrap();
     let other = bench.work(scanned("a.txt", 5)).await.unwrap_err();
     assert_eq!((other.class, other.reason), (Class::Poison, "blob-size-differs"));
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_the_documents_own_is_not_opened() {
+    let bench = Bench::new();
+    let of_another_tenant = document_key("b", DOCUMENT);
+    let of_another_document = document_key(TENANT, Uuid::from_u128(2));
+    for key in [&of_another_tenant, &of_another_document] {
+        bench.blobs.put(key, "5 byt".into()).await.unwrap();
+    }
+    let too_long = "a".repeat(300);
+    for key in [&of_another_tenant, &of_another_document, "t/documents/a", "../etc/passwd", "", &too_long] {
+        let blob = BlobRef { key: key.to_owned(), size_bytes: 5 };
+        let invalid = bench.work(DocumentVirusScanned { blob, ..scanned("a.txt", 5) }).await.unwrap_err();
+        assert_eq!((invalid.class, invalid.reason), (Class::Poison, "blob-key-invalid"), "{key}");
+    }
 }

@@ -5,7 +5,7 @@ use docfleet_events::TextSource;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Lease};
+use super::{Error, Lease, process::Process};
 use crate::{
     Kind, Unreadable, metric,
     protocol::{Reply, Request},
@@ -20,16 +20,19 @@ enum Opened {
 impl Lease<'_> {
     /// Reads a document, page by page. Between two pages it heeds `stop`.
     ///
+    /// A page over its time is a gap, and a fresh child reads on. When the document's own time is over, all pages that are
+    /// left are gaps.
+    ///
     /// # Errors
     /// The engine failed. What is wrong with the document is a [`Reading`].
     pub async fn read(mut self, kind: Kind, document: Bytes, stop: &CancellationToken) -> Result<Reading, Error> {
-        let read =
-            timeout_at(Instant::now() + self.engine.config.document_time_max, self.all_pages(kind, &document, stop));
-        match read.await.unwrap_or(Err(Error::TooSlow("the document"))) {
+        let deadline = Instant::now() + self.engine.config.document_time_max;
+        match self.all_pages(kind, &document, deadline, stop).await {
             Ok(reading) => {
-                self.process.documents += 1;
-                let Lease { engine, process, .. } = self;
-                engine.give_back(process);
+                if let Some(mut process) = self.process.take() {
+                    process.documents += 1;
+                    self.engine.give_back(process);
+                }
                 Ok(reading)
             }
             Err(error) => {
@@ -39,17 +42,29 @@ impl Lease<'_> {
         }
     }
 
-    async fn all_pages(&mut self, kind: Kind, document: &[u8], stop: &CancellationToken) -> Result<Reading, Error> {
-        let count = match self.open(kind, document).await? {
+    async fn all_pages(
+        &mut self,
+        kind: Kind,
+        document: &[u8],
+        deadline: Instant,
+        stop: &CancellationToken,
+    ) -> Result<Reading, Error> {
+        let Some(process) = &self.process else { return Ok(Reading::unreadable(Unreadable::TooSlow)) };
+        let mut reading = Reading::of(&process.tesseract, &process.poppler, kind);
+        let count = match self.open(kind, document, deadline).await? {
             Opened::Pages(count) => count,
             Opened::Unreadable(reason) => return Ok(Reading::unreadable(reason)),
         };
-        let mut reading = Reading::of(&self.process.tesseract, &self.process.poppler, kind);
         for number in 1..=count {
             if stop.is_cancelled() {
                 return Err(Error::Stopping);
             }
-            reading.add(number, self.page(number).await?);
+            if self.process.is_none() && !self.reopen(kind, document, count, deadline).await? {
+                tracing::info!(page = number, pages = count, "the document's time is over");
+                (number..=count).for_each(|number| reading.add(number, Err(Unreadable::TooSlow)));
+                break;
+            }
+            reading.add(number, self.page(number, deadline).await?);
             if reading.text_bytes() > self.engine.config.text_bytes_max {
                 return Ok(Reading::unreadable(Unreadable::TooLarge));
             }
@@ -57,36 +72,70 @@ impl Lease<'_> {
         Ok(reading)
     }
 
-    async fn open(&mut self, kind: Kind, document: &[u8]) -> Result<Opened, Error> {
+    async fn open(&mut self, kind: Kind, document: &[u8], deadline: Instant) -> Result<Opened, Error> {
         let within = self.engine.config.open_time_max;
-        match self.process.ask(&Request::Open { kind }, document, within, "opening").await? {
-            (Reply::Opened { pages }, _) if (1..=self.engine.config.pages_max).contains(&pages) => {
+        match self.ask(&Request::Open { kind }, document, within, deadline).await? {
+            None => Ok(Opened::Unreadable(Unreadable::TooSlow)),
+            Some((Reply::Opened { pages }, _)) if (1..=self.engine.config.pages_max).contains(&pages) => {
                 Ok(Opened::Pages(pages))
             }
-            (Reply::Unreadable { reason }, _) => Ok(Opened::Unreadable(reason)),
-            _ => Err(Error::Protocol("no answer to the opening".to_owned())),
+            Some((Reply::Unreadable { reason }, _)) => Ok(Opened::Unreadable(reason)),
+            Some(_) => Err(Error::Protocol("no answer to the opening".to_owned())),
         }
     }
 
-    async fn page(&mut self, number: u32) -> Result<Result<Page, Unreadable>, Error> {
+    /// In a fresh child; false when there is no time for it.
+    async fn reopen(&mut self, kind: Kind, document: &[u8], count: u32, deadline: Instant) -> Result<bool, Error> {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        let Ok(started) = timeout_at(deadline, Process::start(&self.engine.program, &self.engine.config)).await else {
+            return Ok(false);
+        };
+        self.process = Some(started?);
+        match self.open(kind, document, deadline).await? {
+            Opened::Pages(pages) if pages == count => Ok(true),
+            Opened::Unreadable(Unreadable::TooSlow) => Ok(false),
+            _ => Err(Error::Protocol("the second opening differs from the first".to_owned())),
+        }
+    }
+
+    async fn page(&mut self, number: u32, deadline: Instant) -> Result<Result<Page, Unreadable>, Error> {
         let (started, within) = (Instant::now(), self.engine.config.page_time_max);
-        let answer = self.process.ask(&Request::Page { number }, b"", within, "a page").await?;
-        match answer {
-            (Reply::Page { source, confidence, words }, text) => {
+        let reason = match self.ask(&Request::Page { number }, b"", within, deadline).await? {
+            Some((Reply::Page { source, confidence, words }, text)) => {
                 record(label(source), started.elapsed());
                 let confidence = confidence.map(|mean| if mean.is_finite() { mean.clamp(0.0, 100.0) } else { 0.0 });
                 let text = clean(&String::from_utf8_lossy(&text));
                 // No word is shorter than a letter and a space.
                 let words = words.min(u32::try_from(text.len()).unwrap_or(u32::MAX));
-                Ok(Ok(Page { source, confidence, words, text }))
+                return Ok(Ok(Page { source, confidence, words, text }));
             }
-            (Reply::Unreadable { reason }, _) => {
-                tracing::info!(page = number, %reason, "a page is unreadable");
-                record("unreadable", started.elapsed());
-                Ok(Err(reason))
-            }
-            _ => Err(Error::Protocol("no answer to a page".to_owned())),
+            Some((Reply::Unreadable { reason }, _)) => reason,
+            Some(_) => return Err(Error::Protocol("no answer to a page".to_owned())),
+            None => Unreadable::TooSlow,
+        };
+        tracing::info!(page = number, %reason, "a page is unreadable");
+        record("unreadable", started.elapsed());
+        Ok(Err(reason))
+    }
+
+    /// None when no answer comes within this time and before the deadline; the child is ended then.
+    async fn ask(
+        &mut self,
+        request: &Request,
+        body: &[u8],
+        within: Duration,
+        deadline: Instant,
+    ) -> Result<Option<(Reply, Vec<u8>)>, Error> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let within = within.min(deadline.saturating_duration_since(Instant::now()));
+        let answer = process.ask(request, body, within).await?;
+        if answer.is_none() {
+            self.process = None;
+            metrics::counter!(metric::CHILDREN_ENDED_TOTAL, "why" => "too-slow").increment(1);
         }
+        Ok(answer)
     }
 }
 

@@ -16,15 +16,14 @@ use crate::{OcrConfig, metric, protocol::FrameError};
 /// First argument of the re-executed binary; the second is the `[ocr]` section in JSON.
 pub const CHILD_ARGUMENT: &str = "--child";
 
-/// The engine failed, not the document. A child that failed is ended; another takes its place.
+/// The engine failed, not the document. A child that failed is ended; another takes its place. Slowness is no failure:
+/// it is a fact about the document, [`Unreadable::TooSlow`](crate::Unreadable::TooSlow).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("a child can not be started: {0}")]
     Start(String),
     #[error("the child ended while it read ({0})")]
     Crashed(String),
-    #[error("no answer in time: {0}")]
-    TooSlow(&'static str),
     #[error("the child breaks the protocol: {0}")]
     Protocol(String),
     #[error("the process is to end")]
@@ -36,7 +35,6 @@ impl Error {
         match self {
             Self::Start(_) => "start",
             Self::Crashed(_) => "crashed",
-            Self::TooSlow(_) => "too-slow",
             Self::Protocol(_) => "protocol",
             Self::Stopping => "stopping",
         }
@@ -65,7 +63,8 @@ pub struct Engine {
 /// A child for one document. Dropped in the middle, it ends the child: nobody knows what the child is doing then.
 pub struct Lease<'a> {
     engine: &'a Engine,
-    process: Process,
+    /// None after it was too slow and is ended.
+    process: Option<Process>,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -92,7 +91,7 @@ impl Engine {
             Some(process) => process,
             None => Process::start(&self.program, &self.config).await?,
         };
-        Ok(Lease { engine: self, process, _permit: permit })
+        Ok(Lease { engine: self, process: Some(process), _permit: permit })
     }
 
     fn idle_child(&self) -> Option<Process> {

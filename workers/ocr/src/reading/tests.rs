@@ -37,6 +37,8 @@ fn the_reason_is_the_first_pages_when_none_could_be_read() {
     let blank = reading(Kind::Tiff, vec![Err(Unreadable::Corrupt), page(TextSource::Ocr, None, 0, "")]);
     assert_eq!(blank.reason(), Some(Unreadable::NoText));
     assert_eq!(blank.pages().len(), 1, "it was looked at");
+    let slow = reading(Kind::Tiff, vec![page(TextSource::Ocr, None, 0, ""), Err(Unreadable::TooSlow)]);
+    assert_eq!(slow.reason(), Some(Unreadable::TooSlow), "not all of it is known to be blank");
     assert_eq!(Reading::unreadable(Unreadable::Encrypted).reason(), Some(Unreadable::Encrypted));
 }
 

@@ -3,15 +3,16 @@
 use std::{os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use ocr::{
-    Kind, OcrConfig,
+    Kind, OcrConfig, Unreadable,
     engine::{Engine, Error},
     protocol::{Reply, frame_start},
+    reading::Reading,
 };
 use tempfile::TempDir;
 
 use super::{
     jail::{gone, mark},
-    one_child, read,
+    one_child, read, reason,
 };
 
 /// A program that says it is ready and then does `deed`.
@@ -21,6 +22,7 @@ fn child_that(deed: &str) -> (TempDir, PathBuf) {
     let ready = frame_start(&Reply::Ready { tesseract: "5".into(), poppler: "22".into() }, 0).unwrap();
     std::fs::write(at("ready"), ready).unwrap();
     std::fs::write(at("opened"), frame_start(&Reply::Opened { pages: 1 }, 0).unwrap()).unwrap();
+    std::fs::write(at("three"), frame_start(&Reply::Opened { pages: 3 }, 0).unwrap()).unwrap();
     std::fs::write(at("many"), frame_start(&Reply::Opened { pages: u32::MAX }, 0).unwrap()).unwrap();
     let page = Reply::Page { source: docfleet_events::TextSource::Ocr, confidence: Some(1e300), words: u32::MAX };
     std::fs::write(at("page"), [frame_start(&page, 4).unwrap(), b"a\0b\xFF".to_vec()].concat()).unwrap();
@@ -31,15 +33,15 @@ fn child_that(deed: &str) -> (TempDir, PathBuf) {
     (directory, program)
 }
 
-async fn error_of(deed: &str, config: OcrConfig) -> Error {
+async fn error_of(deed: &str) -> Error {
     let (_directory, program) = child_that(deed);
-    let engine = Engine::start(program, config).await.expect("it says that it is ready");
+    let engine = Engine::start(program, one_child()).await.expect("it says that it is ready");
     read(&engine, Kind::Picture, &b"document"[..]).await.expect_err(deed)
 }
 
 #[tokio::test]
 async fn endless_output_ends_the_child_and_fills_nothing() {
-    let error = error_of(&format!("yes {}", mark(20)), one_child()).await;
+    let error = error_of(&format!("yes {}", mark(20))).await;
     assert!(matches!(error, Error::Protocol(_)), "{error}");
     gone("yes 99880001").await;
 }
@@ -47,26 +49,60 @@ async fn endless_output_ends_the_child_and_fills_nothing() {
 #[tokio::test]
 async fn endless_silence_ends_with_the_whole_group() {
     let config = OcrConfig { open_time_max: Duration::from_millis(300), ..one_child() };
-    let error = error_of(&format!("sleep {} & sleep {}", mark(31), mark(32)), config).await;
-    assert!(matches!(error, Error::TooSlow(_)), "{error}");
+    let (_directory, program) = child_that(&format!("sleep {} & sleep {}", mark(31), mark(32)));
+    let engine = Engine::start(program, config).await.unwrap();
+    assert_eq!(reason(&engine, Kind::Picture, &b"document"[..]).await, Some(Unreadable::TooSlow));
     for nth in [31, 32] {
         gone(&mark(nth).to_string()).await;
     }
 }
 
+/// What a child that is replaced in the middle reads: its first life and the next.
+async fn in_two_lives(first: &str, next: &str, config: OcrConfig) -> Result<Reading, Error> {
+    let lives = format!("if mkdir \"$here/lived\" 2>/dev/null; then {first}; else {next}; fi; sleep 60");
+    let (_directory, program) = child_that(&lives);
+    let engine = Engine::start(program, config).await.unwrap();
+    read(&engine, Kind::Tiff, &b"document"[..]).await
+}
+
+fn numbers(reading: &Reading) -> Vec<i32> {
+    reading.pages().iter().map(|page| page.number).collect()
+}
+
+#[tokio::test]
+async fn a_page_over_its_time_is_a_gap_and_a_fresh_child_reads_the_others() {
+    let config = OcrConfig { page_time_max: Duration::from_secs(2), ..one_child() };
+    let opened_and_one_page = "cat \"$here/three\" \"$here/page\"";
+    let reading = in_two_lives(opened_and_one_page, opened_and_one_page, config.clone()).await.unwrap();
+    assert_eq!((reading.reason(), numbers(&reading)), (None, vec![1, 3]));
+    assert_eq!(reading.text(), "ab\u{FFFD}\u{c}\u{c}ab\u{FFFD}");
+    let error = in_two_lives(opened_and_one_page, "exit 7", config.clone()).await.expect_err("a crash is none");
+    assert!(matches!(error, Error::Start(_) | Error::Crashed(_)), "{error}");
+    let error = in_two_lives(opened_and_one_page, "cat \"$here/opened\"", config).await.expect_err("one page of three");
+    assert!(matches!(error, Error::Protocol(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_document_over_its_time_keeps_the_pages_before() {
+    let config = OcrConfig { document_time_max: Duration::from_secs(2), ..one_child() };
+    let reading = in_two_lives("cat \"$here/three\" \"$here/page\"", "true", config).await.unwrap();
+    assert_eq!((reading.reason(), numbers(&reading)), (None, vec![1]));
+    assert_eq!(reading.text(), "ab\u{FFFD}\u{c}\u{c}", "the pages that are left are gaps");
+}
+
 #[tokio::test]
 async fn a_child_that_ends_by_a_signal_is_a_crash_that_says_so() {
-    let error = error_of("kill -SEGV $$", one_child()).await;
+    let error = error_of("kill -SEGV $$").await;
     assert!(matches!(&error, Error::Crashed(how) if how.contains("SIGSEGV")), "{error}");
-    let error = error_of("exit 7", one_child()).await;
+    let error = error_of("exit 7").await;
     assert!(matches!(&error, Error::Crashed(how) if how.contains('7')), "{error}");
 }
 
 #[tokio::test]
 async fn claims_beyond_the_agreement_are_not_believed() {
-    let error = error_of("cat \"$here/many\"; sleep 60", one_child()).await;
+    let error = error_of("cat \"$here/many\"; sleep 60").await;
     assert!(matches!(error, Error::Protocol(_)), "{error}");
-    let error = error_of("cat \"$here/page\"; sleep 60", one_child()).await;
+    let error = error_of("cat \"$here/page\"; sleep 60").await;
     assert!(matches!(error, Error::Protocol(_)), "a page before the opening: {error}");
 }
 

@@ -19,8 +19,9 @@ pub async fn enqueue(
     first_wait: Duration,
 ) -> Result<u64, sqlx::Error> {
     let column = |of: fn(&Announcement) -> &str| announcements.iter().map(|a| of(a).to_owned()).collect::<Vec<_>>();
-    // The lock is the one that the foreign key takes anyway; taken before, a subscription that is just being deleted is
-    // left out instead of breaking the settlement.
+    // The lock is the one that the foreign key takes anyway; taken before, a deleted subscription that is just being
+    // removed is left out instead of breaking the settlement. It does not wait for one that is just being deleted: what
+    // is written for that is removed with it.
     let inserted = sqlx::query(
         r"INSERT INTO webhooks.deliveries (id, subscription_id, tenant, region, document_id, event_id, event_type, body,
                  traceparent, next_attempt_at)
@@ -29,7 +30,8 @@ pub async fn enqueue(
             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[])
                  AS a (event_id, tenant, region, document_id, event_type, body, traceparent)
             JOIN webhooks.subscriptions s
-              ON s.tenant = a.tenant AND (s.event_types = '{}' OR a.event_type = ANY (s.event_types))
+              ON s.tenant = a.tenant AND s.deleted_at IS NULL
+             AND (s.event_types = '{}' OR a.event_type = ANY (s.event_types))
            ORDER BY a.event_id, s.id
              FOR KEY SHARE OF s
           ON CONFLICT DO NOTHING",

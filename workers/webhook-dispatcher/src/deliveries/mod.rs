@@ -4,8 +4,10 @@ mod backlog;
 mod claim;
 mod enqueue;
 mod mark;
+mod remove;
 
 pub use backlog::{Backlog, backlog};
 pub use claim::{Claimed, Room, claim};
 pub use enqueue::{delivery_id, enqueue};
 pub use mark::mark;
+pub use remove::{deleted_subscriptions, remove_deliveries, remove_subscription};

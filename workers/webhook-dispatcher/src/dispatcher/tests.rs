@@ -21,6 +21,7 @@ async fn an_attempt_does_not_begin_when_its_lease_might_end_before_it() {
     let delivery = Claimed {
         id: Uuid::from_u128(1),
         subscription_id: Uuid::from_u128(2),
+        tenant: "acme".to_owned(),
         event_type: "document.uploaded".to_owned(),
         url,
         secret: SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),

@@ -160,7 +160,7 @@ async fn a_shutdown_finishes_what_is_out_and_begins_nothing() {
     let subscriptions = [rig.subscribe(&swift.url).await, rig.subscribe(&slow.url).await];
     rig.announce_many(20).await;
     let mut config = quick();
-    config.concurrency = 4;
+    (config.concurrency, config.per_tenant) = (4, Some(4));
     let running = rig.start(&config);
     eventually("all slots are out", 10, || async { (slow.received().len() == 2).then_some(()) }).await;
     running.stop().await;

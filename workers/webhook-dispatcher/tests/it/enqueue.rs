@@ -52,7 +52,7 @@ async fn who_subscribes_later_is_not_told_of_what_was_before() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_just_being_deleted_does_not_break_the_settlement() {
+async fn a_subscription_that_is_just_being_removed_does_not_break_the_settlement() {
     let rig = Rig::fresh().await;
     let (going, staying) = (rig.subscribe(URL).await, rig.subscribe(URL).await);
     let event = announcement(TENANT, "document.uploaded");
@@ -70,7 +70,7 @@ async fn a_subscription_that_is_just_being_deleted_does_not_break_the_settlement
         settlement.commit().await.map(|()| count)
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(!enqueuing.is_finished(), "it waits for the outcome of the deletion");
+    assert!(!enqueuing.is_finished(), "it waits for the outcome of the removal");
     deleting.commit().await.expect("commit");
 
     assert_eq!(enqueuing.await.expect("no panic").expect("no error"), 1);

@@ -48,7 +48,7 @@ async fn an_endpoint_that_hangs_takes_its_own_slots_and_not_the_others() {
     let (stuck, flowing) = (rig.subscribe(&hanging.url).await, rig.subscribe(&well.url).await);
     rig.announce_many(30).await;
     let mut config = quick();
-    config.concurrency = 4;
+    (config.concurrency, config.per_tenant) = (4, Some(4));
     config.request_timeout = Duration::from_secs(1);
     let started = Instant::now();
     let running = rig.start(&config);

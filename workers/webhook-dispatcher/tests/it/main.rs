@@ -4,6 +4,8 @@
 mod delivery;
 mod endpoint;
 mod enqueue;
+mod fairness;
 mod hostile;
 mod lease;
+mod removal;
 mod rig;

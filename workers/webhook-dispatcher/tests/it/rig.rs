@@ -82,8 +82,9 @@ impl Rig {
         id
     }
 
+    /// As the API does it.
     pub async fn unsubscribe(&self, id: Uuid) {
-        sqlx::query("DELETE FROM webhooks.subscriptions WHERE id = $1")
+        sqlx::query("UPDATE webhooks.subscriptions SET deleted_at = clock_timestamp() WHERE id = $1")
             .bind(id)
             .execute(&self.pool)
             .await
