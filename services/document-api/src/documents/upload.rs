@@ -129,7 +129,7 @@ impl Upload {
     async fn store(&mut self) -> Result<Stored, Problem> {
         let (claimed, file) = file_of(&mut self.form, &self.intake).await?;
         let id = Uuid::now_v7();
-        let blob_key = format!("{}/documents/{id}", self.tenant.as_str());
+        let blob_key = docfleet_blobs::document_key(self.tenant.as_str(), id);
         let mut hasher = claimed.hasher();
         let chunks = file.inspect_ok(|chunk| hasher.update(chunk));
         self.intake.enter_file();
