@@ -34,3 +34,9 @@ pub const RELAY_FAILURES_TOTAL: &str = "docfleet_relay_failures_total";
 pub const RELAY_SHARDS: &str = "docfleet_relay_owned_shards";
 /// From insertion into the outbox to Kafka's acknowledgement.
 pub const RELAY_DELAY_SECONDS: &str = "docfleet_relay_delay_seconds";
+
+/// For gauges and histograms, which are floats; exact up to 2^53.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn count(n: usize) -> f64 {
+    n as f64
+}

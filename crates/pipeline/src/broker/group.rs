@@ -55,13 +55,9 @@ impl ConsumerContext for Context {
         }
     }
 
-    fn post_rebalance(&self, base: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
-                // A pause survives a revocation in librdkafka, and the driver begins with what is not paused.
-                if let Err(error) = base.resume(list) {
-                    tracing::warn!(consumer = self.consumer, %error, "resume of what is newly assigned");
-                }
                 let partitions = partitions_of(list);
                 self.count_rebalance("assigned", &partitions);
                 let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;

@@ -120,9 +120,11 @@ impl<H: Handler> Driver<H> {
     fn on_event(&mut self, event: BrokerEvent) -> Result<(), String> {
         match event {
             BrokerEvent::Assigned { partitions, generation } => {
-                for source in partitions {
-                    self.owned.insert(source, Partition::new(generation));
+                for source in &partitions {
+                    self.owned.insert(source.clone(), Partition::new(generation));
                 }
+                // A pause survives a revocation, in librdkafka and in the poll thread; a new partition begins without one.
+                self.connection.commands.send(BrokerCommand::Resume(partitions));
             }
             BrokerEvent::Revoked { partitions, settled } => {
                 let deadline = Instant::now() + self.config.revoke_drain.saturating_sub(HANDOVER_MARGIN);
@@ -324,16 +326,10 @@ impl<H: Handler> Driver<H> {
                 .map(|(source, p)| (source.clone(), p.progress(self.waiting.holds(source), self.budget.is_closed())))
                 .collect(),
         );
-        metrics::gauge!(metric::IN_FLIGHT_MESSAGES, "consumer" => consumer).set(count(self.budget.messages()));
-        metrics::gauge!(metric::IN_FLIGHT_BYTES, "consumer" => consumer).set(count(self.budget.bytes()));
-        metrics::gauge!(metric::ASSIGNED_PARTITIONS, "consumer" => consumer).set(count(self.owned.len()));
+        metrics::gauge!(metric::IN_FLIGHT_MESSAGES, "consumer" => consumer).set(metric::count(self.budget.messages()));
+        metrics::gauge!(metric::IN_FLIGHT_BYTES, "consumer" => consumer).set(metric::count(self.budget.bytes()));
+        metrics::gauge!(metric::ASSIGNED_PARTITIONS, "consumer" => consumer).set(metric::count(self.owned.len()));
     }
-}
-
-/// For gauges, which are floats; exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
-fn count(n: usize) -> f64 {
-    n as f64
 }
 
 fn lane_of(record: &Record) -> Lane {

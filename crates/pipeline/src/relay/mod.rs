@@ -215,9 +215,7 @@ impl Publisher {
             None => Ok(marked),
         }
     }
-}
 
-impl Publisher {
     async fn unpublished(&self, leases: &BTreeMap<i16, i64>) -> Result<Vec<Unpublished>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         let (rows, bytes) = (self.config.batch_rows, self.config.batch_bytes_max);

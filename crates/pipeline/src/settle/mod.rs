@@ -101,27 +101,31 @@ impl<H: Handler> Settler<H> {
     }
 
     async fn settle(&self, batch: Batch<H>) {
-        metrics::histogram!(metric::BATCH_MESSAGES, "consumer" => self.consumer).record(gauge(batch.items.len()));
-        let mut batch = batch;
-        match self.until_available(&mut batch).await {
-            Ok(claimed) => self.conclude(batch, &claimed).await,
-            Err(failure) if batch.items.len() > 1 => {
-                tracing::warn!(
-                    consumer = self.consumer, reason = failure.reason, detail = %failure.detail, size = batch.items.len(),
-                    "a settlement failed; settling each message alone"
-                );
-                for single in batch.singles() {
-                    self.settle_alone(single).await;
-                }
+        metrics::histogram!(metric::BATCH_MESSAGES, "consumer" => self.consumer)
+            .record(metric::count(batch.items.len()));
+        let Err((batch, failure)) = self.try_settle(batch).await else { return };
+        if batch.items.len() == 1 {
+            return self.settle_failed(batch, failure).await;
+        }
+        tracing::warn!(
+            consumer = self.consumer, reason = failure.reason, detail = %failure.detail, size = batch.items.len(),
+            "a settlement failed; settling each message alone"
+        );
+        for single in batch.singles() {
+            if let Err((single, failure)) = self.try_settle(single).await {
+                self.settle_failed(single, failure).await;
             }
-            Err(failure) => self.settle_failed(batch, failure).await,
         }
     }
 
-    async fn settle_alone(&self, mut batch: Batch<H>) {
+    /// Gives the batch back, untouched, when it can not be settled as it is.
+    async fn try_settle(&self, mut batch: Batch<H>) -> Result<(), (Batch<H>, Failure)> {
         match self.until_available(&mut batch).await {
-            Ok(claimed) => self.conclude(batch, &claimed).await,
-            Err(failure) => self.settle_failed(batch, failure).await,
+            Ok(claimed) => {
+                self.conclude(batch, &claimed).await;
+                Ok(())
+            }
+            Err(failure) => Err((batch, failure)),
         }
     }
 
@@ -130,10 +134,10 @@ impl<H: Handler> Settler<H> {
         let mut tries = 1;
         while failure.class == Class::Transient && tries < RECORD_TRIES {
             tokio::time::sleep(self.retry.wait(tries - 1, rand::random())).await;
-            match self.until_available(&mut batch).await {
-                Ok(claimed) => return self.conclude(batch, &claimed).await,
-                Err(again) => failure = again,
-            }
+            (batch, failure) = match self.try_settle(batch).await {
+                Ok(()) => return,
+                Err(again) => again,
+            };
             tries += 1;
         }
         let Some(mut item) = batch.items.pop() else { return };
@@ -142,11 +146,10 @@ impl<H: Handler> Settler<H> {
             Fate::Exit => item.in_flight.fatal(failure),
             fate @ (Fate::Retry(_) | Fate::DeadLetter) => {
                 item.failed = Some((failure, fate));
-                let mut batch = Batch { items: vec![item], worked: Vec::new() };
-                match self.until_available(&mut batch).await {
-                    Ok(claimed) => self.conclude(batch, &claimed).await,
-                    // The handler has no part in it any more, so this is the database or a bug: never lose the message.
-                    Err(failure) => batch.give_up(&failure),
+                let batch = Batch { items: vec![item], worked: Vec::new() };
+                // The handler has no part in it any more, so this is the database or a bug: never lose the message.
+                if let Err((batch, failure)) = self.try_settle(batch).await {
+                    batch.give_up(&failure);
                 }
             }
         }
@@ -275,9 +278,4 @@ fn take_batch<H: Handler>(waiting: &mut Vec<Finished<H>>) -> Batch<H> {
     }
     *waiting = later;
     batch
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn gauge(n: usize) -> f64 {
-    n as f64
 }

@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::{Batch, Item, Settlement, Settler, TRANSACTION_TIMEOUT, failed::Carrier};
 use crate::{
-    Failure, Handler, clock, failure,
+    Failure, Handler, clock,
+    database::in_time,
+    failure,
     fate::Fate,
     message::{PLACE_DAY, place_id},
 };
@@ -21,13 +23,10 @@ impl<H: Handler> Settler<H> {
     /// took place: the inbox then says that there is nothing left to do.
     pub(super) async fn transact(&self, batch: &mut Batch<H>) -> Result<Claimed, Failure> {
         let mut connection = self.pool.acquire().await.map_err(|e| failure::of_database(&e))?;
-        let answered = tokio::time::timeout(TRANSACTION_TIMEOUT, self.statements(&mut connection, batch)).await;
-        if answered.is_err() {
-            // Not given back: the pool would wait for its answer too.
-            connection.close_on_drop();
-        }
-        let late = |_| Failure::unavailable(failure::DATABASE_BUSY, format!("no commit in {TRANSACTION_TIMEOUT:?}"));
-        answered.map_err(late)?
+        let statements = async { Ok(self.statements(&mut connection, batch).await) };
+        let answered = tokio::time::timeout(TRANSACTION_TIMEOUT, statements).await;
+        let late = |error: sqlx::Error| Failure::unavailable(failure::DATABASE_BUSY, error);
+        in_time(answered, connection).map_err(late)?
     }
 
     async fn statements(&self, connection: &mut PgConnection, batch: &mut Batch<H>) -> Result<Claimed, Failure> {

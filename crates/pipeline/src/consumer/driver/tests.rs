@@ -101,10 +101,12 @@ impl Bench {
         self.out.insert((finished.record.source.partition, finished.record.offset), finished);
     }
 
-    async fn nothing_arrives(&mut self) {
+    /// Just these have arrived and are not settled, and nothing else comes.
+    async fn only_these_are_out(&mut self, expected: &[(i32, i64)]) {
         if let Ok(Some(finished)) = timeout(A_WHILE, self.finished.recv()).await {
             panic!("{} {} arrives", finished.record.source, finished.record.offset);
         }
+        assert_eq!(self.out.keys().copied().collect::<Vec<_>>(), expected);
     }
 
     fn settle(&mut self, partition: i32, offset: i64) {
@@ -130,8 +132,9 @@ impl Bench {
     }
 }
 
+/// Of the consumer's own retry topic: only there the runtime's headers are believed.
 fn source(partition: i32) -> TopicPartition {
-    TopicPartition { topic: "t".into(), partition }
+    TopicPartition { topic: "idle.retry.10s".into(), partition }
 }
 
 fn record(partition: i32, offset: i64, key: &str, headers: &[(&str, String)]) -> Record {
@@ -173,10 +176,10 @@ async fn one_key_goes_one_by_one_and_other_keys_pass_it() {
     bench.deliver(0, 2, "b");
     bench.arrived(0, 0).await;
     bench.arrived(0, 2).await;
-    bench.nothing_arrives().await;
+    bench.only_these_are_out(&[(0, 0), (0, 2)]).await;
     bench.settle(0, 0);
     bench.arrived(0, 1).await;
-    bench.nothing_arrives().await;
+    bench.only_these_are_out(&[(0, 1), (0, 2)]).await;
     bench.settle(0, 1);
     bench.arrived(1, 0).await;
 }
@@ -198,7 +201,7 @@ async fn a_revocation_waits_for_what_is_out_and_drops_what_is_queued() {
         timeout(PATIENCE, revoking).await.unwrap()
     };
     assert_eq!(settled, Some(vec![(source(0), 1)]), "the queued one will be delivered to the next owner");
-    bench.nothing_arrives().await;
+    bench.only_these_are_out(&[(1, 0)]).await;
     bench.settle(1, 0);
     bench.committed(1, 1).await;
 }
@@ -235,7 +238,7 @@ async fn a_full_budget_lets_records_wait_and_serves_a_rebalance_all_the_same() {
     for offset in 0..4 {
         bench.arrived(0, offset).await;
     }
-    bench.nothing_arrives().await;
+    bench.only_these_are_out(&[(0, 0), (0, 1), (0, 2), (0, 3)]).await;
     let handed_over = timeout(PATIENCE, bench.broker.revoke(vec![source(1)])).await;
     assert_eq!(handed_over.unwrap(), Some(vec![]), "although records wait");
     for offset in 0..2 {
@@ -275,9 +278,30 @@ async fn a_message_that_is_not_due_waits_with_its_partition_and_no_other() {
     bench.deliver(0, 1, "b");
     bench.deliver(1, 0, "c");
     bench.arrived(1, 0).await;
-    bench.nothing_arrives().await;
+    bench.only_these_are_out(&[(1, 0)]).await;
     bench.arrived(0, 0).await;
     bench.arrived(0, 1).await;
+}
+
+#[tokio::test]
+async fn a_pause_does_not_outlive_the_assignment_it_was_made_in() {
+    let mut bench = Bench::quick();
+    bench.assign(&[0]);
+    let due = (clock::now_ms() + 60_000).to_string();
+    assert!(bench.broker.deliver(record(0, 0, "a", &[(header::NOT_BEFORE, due)])));
+    let told = |command: &BrokerCommand| match command {
+        BrokerCommand::Pause(_) => Some("pause"),
+        BrokerCommand::Resume(_) => Some("resume"),
+        BrokerCommand::Commit(_) | BrokerCommand::Close(_) => None,
+    };
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        all.extend(timeout(PATIENCE, bench.broker.commands.recv()).await.unwrap().as_ref().and_then(told));
+    }
+    assert_eq!(timeout(PATIENCE, bench.broker.revoke(vec![source(0)])).await.unwrap(), Some(vec![]));
+    bench.assign(&[0]);
+    all.extend(timeout(PATIENCE, bench.broker.commands.recv()).await.unwrap().as_ref().and_then(told));
+    assert_eq!(all, ["resume", "pause", "resume"]);
 }
 
 #[tokio::test]
