@@ -11,14 +11,16 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
+use crate::report::Measured;
+
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Consumes `count` records and produces each one's bytes to `target`, with the configuration that the runtime uses;
-/// returns the time from the subscription to the last acknowledgement and the offset commit.
-pub fn pass_on(kafka: &KafkaConfig, source: &str, target: &str, count: u32) -> anyhow::Result<Duration> {
+/// returns the time from the first record to the last acknowledgement and the offset commit.
+pub fn pass_on(kafka: &KafkaConfig, source: &str, target: &str, count: u32) -> anyhow::Result<Measured> {
     let consumer: BaseConsumer = client::consumer(kafka, "bare-loop").map_err(anyhow::Error::msg)?.create()?;
     let producer: BaseProducer = client::producer(kafka).map_err(anyhow::Error::msg)?.create()?;
-    let began = Instant::now();
+    let mut began = Instant::now();
     consumer.subscribe(&[source])?;
     let mut passed = 0;
     while passed < count {
@@ -26,6 +28,9 @@ pub fn pass_on(kafka: &KafkaConfig, source: &str, target: &str, count: u32) -> a
         // Nothing comes while the group forms.
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = message?;
+        if passed == 0 {
+            began = Instant::now();
+        }
         let key = message.key().unwrap_or_default();
         let mut record = BaseRecord::to(target).key(key).payload(message.payload().unwrap_or_default());
         while let Err((error, unsent)) = producer.send(record) {
@@ -43,5 +48,5 @@ pub fn pass_on(kafka: &KafkaConfig, source: &str, target: &str, count: u32) -> a
     producer.flush(PATIENCE)?;
     consumer.store_offsets(&consumer.position()?)?;
     consumer.commit_consumer_state(CommitMode::Sync)?;
-    Ok(began.elapsed())
+    Ok(Measured { messages: count, took: began.elapsed() })
 }

@@ -16,8 +16,9 @@ use uuid::Uuid;
 
 use crate::{
     bare,
+    bento::Bento,
     events::{Loaded, PassOn, Passed},
-    report::Report,
+    report::{Measured, Report},
     sql,
 };
 
@@ -28,6 +29,18 @@ const SQL: &str = "SQL alone";
 const RELAY: &str = "relay";
 const SETTLE: &str = "settle";
 const PIPELINE: &str = "pipeline";
+const BENTO: &str = "Bento";
+/// It is much slower, and its rate does not depend on how much there is.
+const BENTO_MESSAGES: u32 = 60_000;
+const RATIOS: [(&str, &str); 7] = [
+    (PIPELINE, BARE),
+    (PIPELINE, SQL),
+    (SETTLE, SQL),
+    (SETTLE, BARE),
+    (RELAY, BARE),
+    (SETTLE, BENTO),
+    (PIPELINE, BENTO),
+];
 
 /// A database and topics of this run's own.
 struct Bench {
@@ -37,7 +50,13 @@ struct Bench {
     kafka: KafkaConfig,
 }
 
-pub async fn run(config: &Path, messages: u32, bytes: usize, with: &str) -> anyhow::Result<Report> {
+pub async fn run(
+    config: &Path,
+    messages: u32,
+    bytes: usize,
+    with: &str,
+    bento: Option<&Path>,
+) -> anyhow::Result<Report> {
     let filling = "x".repeat(bytes);
     let bench = Bench::new(config, with).await?;
     let pool = bench.database.pool();
@@ -54,26 +73,29 @@ pub async fn run(config: &Path, messages: u32, bytes: usize, with: &str) -> anyh
         |setup| async move { relay(&setup).await },
         bench.published(20_000 + messages),
     );
-    report.add(RELAY, messages, relayed.await?);
+    report.add(RELAY, relayed.await?);
 
     let (kafka, source, target) = (bench.kafka.clone(), bench.topic(Loaded::TOPIC), bench.topic("load.bare.v1"));
     let all = 20_000 + messages;
     let bare = tokio::task::spawn_blocking(move || bare::pass_on(&kafka, &source, &target, all)).await??;
-    report.add(BARE, all, bare);
+    report.add(BARE, bare);
 
     let batching: ConsumerConfig = bench.settings.section("consumer")?;
     let batch = u32::try_from(batching.batch_messages_max)?;
     let alone = sql::settle(&pool, &bench.outbox, messages, batch, batching.settlers, &filling).await?;
-    report.add(SQL, messages, alone);
+    report.add(SQL, Measured { messages, took: alone });
     forget_outbox(&pool).await?;
 
     let settled = bench.while_running("settle", consumer, bench.settled("settle", all)).await?;
-    report.add(SETTLE, all, settled);
+    report.add(SETTLE, settled);
     forget_outbox(&pool).await?;
 
     let through = bench.while_running("pipeline", both, bench.passed("pipeline", all)).await?;
-    report.add(PIPELINE, all, through);
-    for (of, to) in [(PIPELINE, BARE), (PIPELINE, SQL), (SETTLE, SQL), (SETTLE, BARE), (RELAY, BARE)] {
+    report.add(PIPELINE, through);
+    if let Some(program) = bento {
+        report.add(BENTO, bench.bento(program, all.min(BENTO_MESSAGES)).await?);
+    }
+    for (of, to) in RATIOS {
         report.compare(of, to);
     }
     Ok(report)
@@ -103,7 +125,13 @@ impl Bench {
         let servers = Servers::named_by(config);
         let database = Database::fresh_on(&servers).await;
         let prefix = format!("{}.", unique_name());
-        Topics::create_on(&servers, &prefix, &[Loaded::TOPIC, Passed::TOPIC, "load.bare.v1"], PARTITIONS).await;
+        Topics::create_on(
+            &servers,
+            &prefix,
+            &[Loaded::TOPIC, Passed::TOPIC, "load.bare.v1", "load.bento.v1"],
+            PARTITIONS,
+        )
+        .await;
         let registry = Registry::new(&RegistryConfig { url: servers.registry_url() })?;
         registry.pin::<Loaded>().await?;
         registry.pin::<Passed>().await?;
@@ -134,30 +162,28 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs `main` until `done`; returns how long that took, start-up included.
+    /// Runs `main` until `done`.
     async fn while_running<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
         &self,
         name: &'static str,
         main: impl FnOnce(Setup) -> F,
-        done: impl Future<Output = anyhow::Result<()>>,
-    ) -> anyhow::Result<Duration> {
+        done: impl Future<Output = anyhow::Result<Measured>>,
+    ) -> anyhow::Result<Measured> {
         let stop = CancellationToken::new();
         let (broken, mut breaks) = mpsc::unbounded_channel();
         let setup = Setup::new(name, self.settings.clone(), stop.clone(), broken)?;
-        let began = Instant::now();
         let running = tokio::spawn(main(setup.clone()));
-        tokio::select! {
+        let measured = tokio::select! {
             done = tokio::time::timeout(PATIENCE, done) => done.context("it takes too long")??,
             Some(why) = breaks.recv() => anyhow::bail!(why),
-        }
-        let took = began.elapsed();
+        };
         stop.cancel();
         running.await??;
         setup.background_ended().await;
-        Ok(took)
+        Ok(measured)
     }
 
-    async fn published(&self, count: u32) -> anyhow::Result<()> {
+    async fn published(&self, count: u32) -> anyhow::Result<Measured> {
         self.until(
             "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL AND $1 <> ''",
             "-",
@@ -166,23 +192,45 @@ impl Bench {
         .await
     }
 
-    async fn settled(&self, consumer: &str, count: u32) -> anyhow::Result<()> {
+    async fn settled(&self, consumer: &str, count: u32) -> anyhow::Result<Measured> {
         self.until("SELECT count(*) FROM pipeline.inbox WHERE consumer = $1", consumer, count).await
     }
 
-    async fn passed(&self, consumer: &str, count: u32) -> anyhow::Result<()> {
-        self.settled(consumer, count).await?;
-        self.published(count).await
+    async fn passed(&self, consumer: &str, count: u32) -> anyhow::Result<Measured> {
+        let (settled, published) = tokio::try_join!(self.settled(consumer, count), self.published(count))?;
+        Ok(Measured { took: settled.took.max(published.took), ..settled })
     }
 
-    async fn until(&self, sql: &'static str, parameter: &str, count: u32) -> anyhow::Result<()> {
+    /// Counts until there are `count`. The clock starts at the first progress that is seen: how long a process needs to
+    /// start and to join its group says nothing about a rate.
+    async fn until(&self, sql: &'static str, parameter: &str, count: u32) -> anyhow::Result<Measured> {
+        let (mut before, mut first) = (None, None);
         loop {
             let now: i64 = sqlx::query_scalar(sql).bind(parameter).fetch_one(&self.database.pool()).await?;
-            if now >= i64::from(count) {
-                return Ok(());
+            if first.is_none() && before.is_some_and(|before| now > before) {
+                first = Some((now, Instant::now()));
             }
+            if now >= i64::from(count) {
+                let (from, since) = first.context("it was done before it could be measured: take more messages")?;
+                return Ok(Measured { messages: u32::try_from(now - from)?, took: since.elapsed() });
+            }
+            before = Some(now);
             // The question itself costs the database something.
-            tokio::time::sleep(Duration::from_millis(250)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    async fn bento(&self, program: &Path, count: u32) -> anyhow::Result<Measured> {
+        const TARGET: &str = "load.bento.v1";
+        let topics = Topics::on(&self.kafka.brokers, &self.kafka.topic_prefix);
+        let bento = Bento {
+            program,
+            brokers: &self.kafka.brokers,
+            postgres_url: self.database.url(),
+            topics: &topics,
+            source: &self.topic(Loaded::TOPIC),
+            target: &self.topic(TARGET),
+        };
+        bento.pass_on(TARGET, count).await
     }
 }

@@ -3,6 +3,7 @@
 
 mod bare;
 mod bench;
+mod bento;
 mod events;
 mod report;
 mod sql;
@@ -27,6 +28,9 @@ struct Arguments {
     /// batch_messages_max = 512'.
     #[arg(long, default_value = "", value_name = "TOML", hide_default_value = true)]
     with: String,
+    /// Bento's program, to be measured beside; `./dev bench pipeline` builds it.
+    #[arg(long, env = "DOCFLEET_BENTO", value_name = "PROGRAM")]
+    bento: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -35,7 +39,9 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let report = bench::run(&arguments.config, arguments.messages, arguments.bytes, &arguments.with).await?;
+    let report =
+        bench::run(&arguments.config, arguments.messages, arguments.bytes, &arguments.with, arguments.bento.as_deref())
+            .await?;
     println!("{}", if arguments.json { report.json()? } else { report.text() });
     Ok(())
 }

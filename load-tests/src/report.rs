@@ -3,6 +3,12 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+/// So many messages in so much time.
+pub struct Measured {
+    pub messages: u32,
+    pub took: Duration,
+}
+
 #[derive(Serialize)]
 pub struct Figure {
     pub name: &'static str,
@@ -25,7 +31,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn add(&mut self, name: &'static str, messages: u32, took: Duration) {
+    pub fn add(&mut self, name: &'static str, Measured { messages, took }: Measured) {
         let seconds = took.as_secs_f64();
         let figure = Figure { name, messages, seconds, per_second: f64::from(messages) / seconds };
         eprintln!("  {name}: {:.0} a second", figure.per_second);

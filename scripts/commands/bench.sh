@@ -1,10 +1,14 @@
 # shellcheck shell=bash
 
+# shellcheck source=scripts/peers/bento.sh
+source "$ROOT/scripts/peers/bento.sh"
+
 usage() {
     cat <<'TEXT'
 ./dev bench pipeline [ARGUMENT…]
     Messages a second through consume, settle and relay, against a bare consume-and-produce loop of librdkafka and
-    against the same SQL without Kafka, all in one run; prints the figures and their ratios. Built for release.
+    against the same SQL without Kafka, and against Bento where Go is there to build it, all in one run; prints the figures
+    and their ratios. Built for release.
     Its servers are its own, in .docfleet/bench. Figures are only worth something on an idle machine.
 
 Exit code: 0, or 1 when a measurement failed.
@@ -21,6 +25,9 @@ run() {
     checkout_is_usable
     install_missing
     fetch_servers
+    bento_build
+    export DOCFLEET_BENTO=$REPLY
+    [[ -n $DOCFLEET_BENTO ]] || unset DOCFLEET_BENTO
     servers_ports
     ports_save
     step 'building for release'
