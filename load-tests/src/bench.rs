@@ -132,7 +132,7 @@ impl Bench {
             PARTITIONS,
         )
         .await;
-        let registry = Registry::new(&RegistryConfig { url: servers.registry_url() })?;
+        let registry = Registry::new(&RegistryConfig { url: servers.registry_url(), ..Default::default() })?;
         registry.pin::<Loaded>().await?;
         registry.pin::<Passed>().await?;
         let outbox = Outbox::new(registry, &prefix);
