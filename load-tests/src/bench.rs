@@ -104,7 +104,7 @@ impl Bench {
         let database = Database::fresh_on(&servers).await;
         let prefix = format!("{}.", unique_name());
         Topics::create_on(&servers, &prefix, &[Loaded::TOPIC, Passed::TOPIC, "load.bare.v1"], PARTITIONS).await;
-        let registry = Registry::new(&RegistryConfig { url: servers.registry_url() })?;
+        let registry = Registry::new(&RegistryConfig { url: servers.registry_url(), ..Default::default() })?;
         registry.pin::<Loaded>().await?;
         registry.pin::<Passed>().await?;
         let outbox = Outbox::new(registry, &prefix);

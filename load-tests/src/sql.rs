@@ -63,7 +63,7 @@ async fn transaction(pool: &PgPool, outbox: &Outbox, count: u32, filling: &str) 
     let mut transaction = pool.begin().await?;
     sqlx::query(
         r#"INSERT INTO pipeline.inbox AS i (consumer, event_id, event_day, outcome, reason, attempt, topic, partition, "offset")
-           SELECT $1, e, '2026-01-01', 'done', NULL, 0, 'load.loaded.v1', 0, 0 FROM UNNEST($2::uuid[]) AS u (e)
+           SELECT $1, e, CURRENT_DATE, 'done', NULL, 0, 'load.loaded.v1', 0, 0 FROM UNNEST($2::uuid[]) AS u (e)
            ON CONFLICT (consumer, event_id, event_day) DO UPDATE SET outcome = excluded.outcome WHERE i.outcome = 'retrying'
            RETURNING event_id"#,
     )

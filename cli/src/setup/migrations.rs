@@ -1,9 +1,10 @@
+use docfleet_outbox::SchemaName;
 use serde::Serialize;
-use sqlx::migrate::Migrator;
+use sqlx::{PgConnection, migrate::Migrator};
 
 use crate::{Config, Error, output, servers};
 
-/// Every migration, part of the binary: a deployment needs no other file.
+/// Every migration but the outbox's own, part of the binary: a deployment needs no other file.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 #[derive(Serialize)]
@@ -14,19 +15,38 @@ pub struct Migrated {
     existing: usize,
 }
 
-/// Applies what is missing. sqlx holds an advisory lock, so two setups at once are safe.
+/// Applies what is missing: first the outbox, then what builds on it. sqlx holds an advisory lock, so two setups at once are
+/// safe.
 pub async fn migrate(config: &Config) -> Result<Migrated, Error> {
     let mut connection = servers::postgres(config).await?;
-    let table: Option<String> =
-        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&mut connection).await?;
-    let before: Vec<i64> = match table {
-        Some(_) => sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&mut connection).await?,
-        None => Vec::new(),
-    };
+    let outbox = install_outbox(&mut connection, &SchemaName::pipeline()).await?;
+    let before = applied(&mut connection, "_sqlx_migrations").await?;
     MIGRATIONS.run_direct(None, &mut connection, false).await?;
-    let applied = MIGRATIONS.iter().filter(|m| !before.contains(&m.version));
-    let applied = applied.map(|m| format!("{:04} {}", m.version, m.description)).collect();
-    Ok(Migrated { applied, existing: before.len() })
+    let new = MIGRATIONS.iter().filter(|m| !before.contains(&m.version));
+    let new = new.map(|m| format!("{:04} {}", m.version, m.description));
+    Ok(Migrated { applied: outbox.applied.into_iter().chain(new).collect(), existing: outbox.existing + before.len() })
+}
+
+/// The outbox alone, in any schema of the connection's database.
+pub async fn install_outbox(connection: &mut PgConnection, schema: &SchemaName) -> Result<Migrated, Error> {
+    let before = applied(connection, &schema.migrations_table()).await?;
+    schema.install(connection).await?;
+    let new = schema.migrations().into_iter().filter(|m| !before.contains(&m.version));
+    let new = new.map(|m| format!("{schema}/{:04} {}", m.version, m.description)).collect();
+    Ok(Migrated { applied: new, existing: before.len() })
+}
+
+async fn applied(connection: &mut PgConnection, table: &str) -> Result<Vec<i64>, Error> {
+    let found: Option<String> =
+        sqlx::query_scalar("SELECT to_regclass($1)::text").bind(table).fetch_one(&mut *connection).await?;
+    match found {
+        // The name comes from this program, or was checked.
+        Some(_) => {
+            let versions = sqlx::AssertSqlSafe(format!("SELECT version FROM {table}"));
+            Ok(sqlx::query_scalar(versions).fetch_all(connection).await?)
+        }
+        None => Ok(Vec::new()),
+    }
 }
 
 impl Migrated {

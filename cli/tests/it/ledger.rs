@@ -53,7 +53,7 @@ fn cause(event_id: Uuid, aggregate_id: Uuid) -> EventMeta {
 }
 
 pub async fn outbox(fleet: &Fleet) -> Outbox {
-    let registry = Registry::new(&RegistryConfig { url: fleet.servers.registry_url() }).unwrap();
+    let registry = Registry::new(&RegistryConfig { url: fleet.servers.registry_url(), ..Default::default() }).unwrap();
     registry.pin::<DocumentUploaded>().await.unwrap();
     registry.pin::<DocumentVirusScanned>().await.unwrap();
     Outbox::new(registry, &fleet.prefix)

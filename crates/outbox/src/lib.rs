@@ -1,4 +1,5 @@
-//! Writing events: from a typed fact to a row of `pipeline.outbox_events`, inside the caller's own transaction.
+//! Writing events: from a typed fact to a row of an outbox, inside the caller's own transaction. The fleet's own outbox is
+//! in the schema `pipeline`; a service may have one of its own in any schema of any database ([`SchemaName::install`]).
 //!
 //! Read in the order of the flow: [`Event`] (what a fact is) → [`EventMeta`] (what each carries) → [`codec`] (Avro in
 //! Confluent framing) → [`Registry`] (schema ids) → [`Outbox`] (version, encode, insert). This crate knows no Kafka
@@ -11,6 +12,7 @@ mod input;
 mod meta;
 mod registry;
 mod row;
+mod schema;
 mod write;
 
 pub use draft::Draft;
@@ -19,6 +21,7 @@ pub use input::{Input, record_name};
 pub use meta::{EventMeta, derived_event_id};
 pub use registry::{Registry, RegistryConfig};
 pub use row::{Kind, OutboxRow, SHARDS, insert_rows, shard_of};
+pub use schema::SchemaName;
 pub use write::{Outbox, WAKE_UP_CHANNEL};
 
 // For `define_event!`, so that its users need not depend on Avro themselves.
@@ -49,6 +52,8 @@ pub enum Error {
     /// A record too large to be published; Kafka would refuse it for ever.
     #[error("the encoded event has {size_bytes} bytes, the limit is {limit_bytes}")]
     TooLarge { size_bytes: usize, limit_bytes: usize },
+    #[error("{0:?} can not name an outbox's schema: lower-case letters, digits and underscores, at most 40")]
+    InvalidSchemaName(String),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

@@ -1,5 +1,6 @@
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, RwLock},
     time::Duration,
 };
@@ -19,11 +20,13 @@ use crate::{Error, Event};
 pub struct RegistryConfig {
     /// Base of a Confluent-compatible API, such as `http://host:8081` or `…/apis/ccompat/v7`.
     pub url: String,
+    /// Where schemas are kept over restarts, so that a process starts and reads while the registry is away. None: nowhere.
+    pub cache_dir: Option<PathBuf>,
 }
 
 impl Default for RegistryConfig {
     fn default() -> Self {
-        Self { url: "http://127.0.0.1:8081".to_owned() }
+        Self { url: "http://127.0.0.1:8081".to_owned(), cache_dir: None }
     }
 }
 

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::EventMeta;
+use crate::{EventMeta, SchemaName};
 
 /// The outbox is divided into this many shards, each published by one relay at a time. Never change it on a live system:
 /// an aggregate would have two publishers for a moment.
@@ -40,7 +40,7 @@ impl Kind {
     }
 }
 
-/// One row of `pipeline.outbox_events`, ready to insert.
+/// One row of an outbox, ready to insert.
 #[derive(Debug, Clone)]
 pub struct OutboxRow {
     pub kind: Kind,
@@ -77,9 +77,31 @@ impl OutboxRow {
     }
 }
 
-/// Inserts rows in the given order with one statement. Retries and dead letters that exist already are left alone,
-/// which makes their insertion repeatable.
+const INSERT: &str = r"
+    INSERT INTO pipeline.outbox_events (kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
+           consumer, attempt, shard, topic, key, headers, payload, tenant, region)
+    SELECT kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
+           consumer, attempt, shard, topic, key, headers, payload, tenant, region
+      FROM UNNEST($1::text[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::text[], $8::int[],
+                  $9::smallint[], $10::text[], $11::bytea[], $12::jsonb[], $13::bytea[], $14::text[], $15::text[])
+           WITH ORDINALITY AS u (kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
+                  consumer, attempt, shard, topic, key, headers, payload, tenant, region, position)
+     ORDER BY position";
+
+/// Inserts rows into the fleet's outbox, in the given order, with one statement.
+///
+/// Events go through [`Outbox::append`](crate::Outbox::append). Retries and dead letters are not refused when they are
+/// there already: insert them only in the transaction that changed their message's inbox row, which lets each attempt
+/// through once.
 pub async fn insert_rows(connection: &mut PgConnection, rows: Vec<OutboxRow>) -> Result<(), sqlx::Error> {
+    insert(connection, &SchemaName::pipeline(), rows).await
+}
+
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    rows: Vec<OutboxRow>,
+) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -87,35 +109,24 @@ pub async fn insert_rows(connection: &mut PgConnection, rows: Vec<OutboxRow>) ->
     for row in rows {
         c.push(row);
     }
-    sqlx::query(
-        r"INSERT INTO pipeline.outbox_events (kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-                 consumer, attempt, shard, topic, key, headers, payload, tenant, region)
-          SELECT kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-                 consumer, attempt, shard, topic, key, headers, payload, tenant, region
-            FROM UNNEST($1::text[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::text[], $8::int[],
-                        $9::smallint[], $10::text[], $11::bytea[], $12::jsonb[], $13::bytea[], $14::text[], $15::text[])
-                 WITH ORDINALITY AS u (kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-                        consumer, attempt, shard, topic, key, headers, payload, tenant, region, position)
-           ORDER BY position
-          ON CONFLICT (consumer, event_id, attempt, kind) WHERE kind <> 'event' DO NOTHING",
-    )
-    .bind(c.kind)
-    .bind(c.event_id)
-    .bind(c.event_type)
-    .bind(c.aggregate_type)
-    .bind(c.aggregate_id)
-    .bind(c.aggregate_version)
-    .bind(c.consumer)
-    .bind(c.attempt)
-    .bind(c.shard)
-    .bind(c.topic)
-    .bind(c.key)
-    .bind(c.headers)
-    .bind(c.payload)
-    .bind(c.tenant)
-    .bind(c.region)
-    .execute(connection)
-    .await?;
+    sqlx::query(schema.statement(INSERT))
+        .bind(c.kind)
+        .bind(c.event_id)
+        .bind(c.event_type)
+        .bind(c.aggregate_type)
+        .bind(c.aggregate_id)
+        .bind(c.aggregate_version)
+        .bind(c.consumer)
+        .bind(c.attempt)
+        .bind(c.shard)
+        .bind(c.topic)
+        .bind(c.key)
+        .bind(c.headers)
+        .bind(c.payload)
+        .bind(c.tenant)
+        .bind(c.region)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -1,10 +1,10 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use sqlx::{PgConnection, PgExecutor, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{Draft, Error, Kind, OutboxRow, Registry, insert_rows};
+use crate::{Draft, Error, Kind, OutboxRow, Registry, SchemaName, row::insert};
 
 /// Kafka's default `message.max.bytes` is 1 MiB; an event is a small fact with links, so a quarter is generous.
 const EVENT_SIZE_BYTES_MAX: usize = 256 * 1024;
@@ -17,6 +17,7 @@ pub const WAKE_UP_CHANNEL: &str = "docfleet_outbox";
 pub struct Outbox {
     registry: Registry,
     topic_prefix: String,
+    schema: SchemaName,
 }
 
 type Aggregate = (String, Uuid);
@@ -24,7 +25,12 @@ type Aggregate = (String, Uuid);
 impl Outbox {
     /// `topic_prefix` goes before each topic's name; empty but in tests.
     pub fn new(registry: Registry, topic_prefix: &str) -> Self {
-        Self { registry, topic_prefix: topic_prefix.to_owned() }
+        Self { registry, topic_prefix: topic_prefix.to_owned(), schema: SchemaName::pipeline() }
+    }
+
+    /// The same for an outbox in another schema, which [`SchemaName::install`] has made.
+    pub fn in_schema(self, schema: SchemaName) -> Self {
+        Self { schema, ..self }
     }
 
     pub fn registry(&self) -> &Registry {
@@ -37,17 +43,18 @@ impl Outbox {
     /// append last and commit soon.
     ///
     /// # Errors
-    /// [`Error::Database`] leaves the transaction unusable; the others happen before any row is inserted.
+    /// [`Error::Database`] leaves the transaction unusable; the others happen before any row is inserted. The SQLSTATE
+    /// `OX001` says that the events do not follow their aggregate's version, which can not happen through this function.
     pub async fn append(&self, connection: &mut PgConnection, drafts: Vec<Draft>) -> Result<(), Error> {
         if drafts.is_empty() {
             return Ok(());
         }
-        let mut next = take_versions(&mut *connection, &drafts).await?;
+        let mut next = take_versions(&mut *connection, &self.schema, &drafts).await?;
         let mut rows = Vec::with_capacity(drafts.len());
         for draft in drafts {
             rows.push(self.row_of(draft, &mut next)?);
         }
-        Ok(insert_rows(connection, rows).await?)
+        Ok(insert(connection, &self.schema, rows).await?)
     }
 
     fn row_of(&self, draft: Draft, next: &mut HashMap<Aggregate, (i64, OffsetDateTime)>) -> Result<OutboxRow, Error> {
@@ -85,39 +92,29 @@ impl Outbox {
     }
 }
 
-/// Reserves as many versions as each aggregate has drafts; returns the first of each and the time of the lock.
+/// Locks the aggregates and tells each one's next version and the time of the lock. Nothing is reserved: the insert of the
+/// events advances the aggregates, so a version that nobody writes leaves no gap.
 async fn take_versions(
     connection: &mut PgConnection,
+    schema: &SchemaName,
     drafts: &[Draft],
 ) -> Result<HashMap<Aggregate, (i64, OffsetDateTime)>, Error> {
-    // Sorted: all writers lock in the same order, so two batches can not deadlock on aggregates.
-    let mut wanted: BTreeMap<Aggregate, i64> = BTreeMap::new();
-    for draft in drafts {
-        *wanted.entry((draft.meta.aggregate_type.clone(), draft.meta.aggregate_id)).or_default() += 1;
-    }
-    let (mut types, mut ids, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-    for ((aggregate_type, id), count) in &wanted {
-        types.push(aggregate_type.clone());
-        ids.push(*id);
-        counts.push(*count);
-    }
-    let rows = sqlx::query(
-        r"INSERT INTO pipeline.aggregates AS a (aggregate_type, aggregate_id, version)
-          SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::bigint[]) AS u (t, i, n) ORDER BY t, i
-          ON CONFLICT (aggregate_type, aggregate_id) DO UPDATE SET version = a.version + excluded.version
-          RETURNING aggregate_type, aggregate_id, version, clock_timestamp() AS at",
-    )
+    let mut wanted: Vec<(&str, Uuid)> =
+        drafts.iter().map(|draft| (draft.meta.aggregate_type.as_str(), draft.meta.aggregate_id)).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let (types, ids): (Vec<&str>, Vec<Uuid>) = wanted.into_iter().unzip();
+    let rows = sqlx::query(schema.statement(
+        "SELECT aggregate_type, aggregate_id, version + 1 AS next, locked_at FROM pipeline.lock_aggregates($1, $2)",
+    ))
     .bind(types)
     .bind(ids)
-    .bind(counts)
     .fetch_all(connection)
     .await?;
-    let mut first = HashMap::with_capacity(rows.len());
+    let mut next = HashMap::with_capacity(rows.len());
     for row in rows {
-        let aggregate: Aggregate = (row.try_get("aggregate_type")?, row.try_get("aggregate_id")?);
-        let last: i64 = row.try_get("version")?;
-        let count = wanted.get(&aggregate).copied().unwrap_or(1);
-        first.insert(aggregate, (last - count + 1, row.try_get("at")?));
+        let aggregate = (row.try_get("aggregate_type")?, row.try_get("aggregate_id")?);
+        next.insert(aggregate, (row.try_get("next")?, row.try_get("locked_at")?));
     }
-    Ok(first)
+    Ok(next)
 }

@@ -1,5 +1,6 @@
 use std::str::FromStr;
 
+use docfleet_outbox::SchemaName;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions, postgres::PgPoolOptions};
 
 use crate::{Servers, unique_name};
@@ -32,7 +33,9 @@ impl Database {
         url.set_path(&name);
         let options = PgConnectOptions::from_str(url.as_str()).expect("a PostgreSQL URL");
         let pool = PgPoolOptions::new().max_connections(16).connect_with(options).await.expect("connect");
-        sqlx::migrate!("../../migrations").run(&pool).await.expect("migrations apply");
+        let mut connection = pool.acquire().await.expect("connect");
+        SchemaName::pipeline().install(&mut connection).await.expect("the outbox is installed");
+        sqlx::migrate!("../../migrations").run(&mut *connection).await.expect("migrations apply");
         Self { pool, url: url.into() }
     }
 

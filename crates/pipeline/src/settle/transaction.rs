@@ -86,9 +86,9 @@ async fn claim(connection: &mut PgConnection, consumer: &str, items: &[Item]) ->
     }
     // Sorted: two settlements that meet the same events lock them in the same order.
     let claimed: Vec<Uuid> = sqlx::query_scalar(
-        r#"INSERT INTO pipeline.inbox AS i (consumer, event_id, event_day, outcome, reason, attempt, topic, partition, "offset")
+        r#"INSERT INTO pipeline.inbox AS i (consumer, event_id, event_day, outcome, reason, attempt, topic, partition, "offset", digest)
            SELECT $1, u.*
-             FROM UNNEST($2::uuid[], $3::date[], $4::text[], $5::text[], $6::int[], $7::text[], $8::int[], $9::bigint[]) AS u (e)
+             FROM UNNEST($2::uuid[], $3::date[], $4::text[], $5::text[], $6::int[], $7::text[], $8::int[], $9::bigint[], $10::bytea[]) AS u (e)
             ORDER BY u.e
            ON CONFLICT (consumer, event_id, event_day) DO UPDATE
               SET outcome = excluded.outcome, reason = excluded.reason, attempt = excluded.attempt,
@@ -107,6 +107,7 @@ async fn claim(connection: &mut PgConnection, consumer: &str, items: &[Item]) ->
     .bind(rows.topic)
     .bind(rows.partition)
     .bind(rows.offset)
+    .bind(rows.digest)
     .fetch_all(connection)
     .await?;
     Ok(claimed.into_iter().collect())
@@ -143,6 +144,7 @@ struct Rows {
     topic: Vec<String>,
     partition: Vec<i32>,
     offset: Vec<i64>,
+    digest: Vec<Vec<u8>>,
 }
 
 impl Rows {
@@ -161,5 +163,6 @@ impl Rows {
         self.topic.push(item.record.source.topic.to_string());
         self.partition.push(item.record.source.partition);
         self.offset.push(item.record.offset);
+        self.digest.push(item.record.digest());
     }
 }

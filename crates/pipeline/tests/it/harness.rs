@@ -209,9 +209,11 @@ impl Bench {
             .execute(&database.pool())
             .await
             .unwrap();
-        let registry =
-            docfleet_outbox::Registry::new(&docfleet_outbox::RegistryConfig { url: Servers::running().registry_url() })
-                .unwrap();
+        let registry = docfleet_outbox::Registry::new(&docfleet_outbox::RegistryConfig {
+            url: Servers::running().registry_url(),
+            ..Default::default()
+        })
+        .unwrap();
         registry.pin::<Counted>().await.unwrap();
         let outbox = Outbox::new(registry, prefix);
         Self { database, topics, outbox, handler: Obedient::default(), config }

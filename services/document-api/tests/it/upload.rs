@@ -30,7 +30,8 @@ async fn an_upload_is_stored_answered_and_announced() {
     let headers: Vec<(String, String)> = serde_json::from_value(row.get::<Value, _>("headers")).unwrap();
     assert!(!headers.iter().any(|(_, value)| value.contains("letter")), "a file name is no header: {headers:?}");
 
-    let registry = Registry::new(&RegistryConfig { url: Servers::running().registry_url() }).unwrap();
+    let registry =
+        Registry::new(&RegistryConfig { url: Servers::running().registry_url(), ..Default::default() }).unwrap();
     let (schema_id, datum) = codec::unframe(row.get("payload")).unwrap();
     let schema = registry.schema(schema_id).await.unwrap();
     let (meta, event) = <DocumentUploaded as Input>::decode(&schema, datum).unwrap();

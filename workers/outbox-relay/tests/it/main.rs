@@ -26,7 +26,8 @@ impl Bench {
         let prefix = format!("{}.", unique_name());
         let topics = Topics::create(&prefix, &[DocumentUploaded::TOPIC], 4).await;
         let database = Database::fresh().await;
-        let registry = Registry::new(&RegistryConfig { url: Servers::running().registry_url() }).unwrap();
+        let registry =
+            Registry::new(&RegistryConfig { url: Servers::running().registry_url(), ..Default::default() }).unwrap();
         registry.pin::<DocumentUploaded>().await.unwrap();
         let config = tempfile::NamedTempFile::new().unwrap();
         let toml = Servers::running().toml_for(&database, &prefix, "[relay]\nlease = '1500ms'\nbatch_rows = 50\n");
