@@ -10,6 +10,12 @@ CREATE TABLE pipeline.housekeeping (
 );
 INSERT INTO pipeline.housekeeping DEFAULT VALUES;
 
+-- Up to where days were dropped: nobody can find a row of before any more, but for the outliers.
+CREATE TABLE pipeline.dropped_days (
+    parent text PRIMARY KEY,
+    before date NOT NULL
+);
+
 -- The days that have a partition, the oldest first.
 CREATE FUNCTION pipeline.days(parent text) RETURNS TABLE (day date) LANGUAGE sql STABLE AS $$
     SELECT to_date(right(c.relname, 8), 'YYYYMMDD')
@@ -67,6 +73,8 @@ BEGIN
                    outliers, part, pipeline.outliving(parent));
     GET DIAGNOSTICS moved = ROW_COUNT;
     EXECUTE format('DROP TABLE pipeline.%I', part);
+    INSERT INTO pipeline.dropped_days AS d VALUES (parent, of_day + 1)
+        ON CONFLICT ON CONSTRAINT dropped_days_pkey DO UPDATE SET before = greatest(d.before, excluded.before);
     RETURN moved;
 END $$;
 

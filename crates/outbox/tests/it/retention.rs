@@ -73,6 +73,9 @@ async fn days_are_made_ahead_and_old_ones_go_with_their_rows() {
         let kept = pass(&pool, table).await;
         assert_eq!((kept.days_dropped, kept.rows_moved, kept.days_held, kept.busy), (1, 0, 0, 0));
         assert_eq!(rows(&pool, name).await, 0);
+        let before = "SELECT before FROM pipeline.dropped_days WHERE parent = $1";
+        let before: Date = sqlx::query_scalar(before).bind(name).fetch_one(&pool).await.unwrap();
+        assert_eq!(before, ago(59));
         let again = pass(&pool, table).await;
         assert_eq!(again, Kept { oldest_day: again.oldest_day, ..Kept::default() }, "nothing is left to do");
     }

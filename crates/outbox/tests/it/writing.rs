@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename = "InvoiceSentData")]
-struct InvoiceSent {
+pub struct InvoiceSent {
     invoice_id: Uuid,
     cents: i64,
 }
