@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, path::Path};
 
-use docfleet_outbox::RegistryConfig;
+use docfleet_outbox::{RegistryConfig, RetentionConfig};
 use figment::{
     Figment,
     providers::{Env, Format, Toml},
@@ -19,6 +19,7 @@ pub struct Config {
     /// Further properties of librdkafka, such as `"security.protocol" = "sasl_ssl"`.
     pub kafka_client: BTreeMap<String, String>,
     pub registry: RegistryConfig,
+    pub retention: RetentionConfig,
     /// Base of the document API, without a slash at the end.
     pub api_url: String,
 }
@@ -85,6 +86,7 @@ impl Config {
             topic_prefix: kafka.topic_prefix,
             kafka_client: kafka.client,
             registry: section(figment, "registry")?,
+            retention: section(figment, "retention")?,
             api_url: format!("http://{}", section::<Api>(figment, "api")?.listen),
         })
     }

@@ -10,7 +10,9 @@ mod consumer;
 mod dlq;
 mod error;
 mod listen;
+mod outbox;
 mod output;
+mod retention;
 mod servers;
 mod setup;
 mod status;
@@ -39,11 +41,15 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
     let config = Config::load(global.config.as_deref())?;
     let json = global.json;
     match command {
-        Command::Setup(args) => output::show(&setup::run(&config, &args).await?, json),
+        Command::Setup(args) => match args.outbox.outbox_schema {
+            Some(_) => output::show(&setup::run_outbox(&config, &args).await?, json),
+            None => output::show(&setup::run(&config, &args).await?, json),
+        },
         Command::Submit(args) => output::show(&submit::run(&config, &args).await?, json),
         Command::Listen(args) => listen::run(&config, &args, json).await,
         Command::Status(args) => status::run(&config, &args, json).await,
         Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
+        Command::Retention(args) => output::show(&retention::run(&config, &args).await?, json),
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }

@@ -10,16 +10,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One connection is enough for a command, and unlike a pool it tells at once why it can not be had.
+/// The fleet's own database.
 pub async fn postgres(config: &Config) -> Result<PgConnection, Error> {
+    postgres_at(&config.postgres_url, "[postgres].url").await
+}
+
+/// One connection is enough for a command, and unlike a pool it tells at once why it can not be had. `origin` names the place
+/// of the URL.
+pub async fn postgres_at(url: &str, origin: &str) -> Result<PgConnection, Error> {
     // The parser's own text could repeat the URL, and with it the password; and it takes any scheme.
-    let url =
-        Some(&config.postgres_url).filter(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"));
-    let options = url
+    let options = Some(url)
+        .filter(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"))
         .and_then(|url| PgConnectOptions::from_str(url).ok())
-        .ok_or_else(|| {
-            Error::Config("[postgres].url is not like postgres://user:password@host:port/database".to_owned())
-        })?
+        .ok_or_else(|| Error::Config(format!("{origin} is not like postgres://user:password@host:port/database")))?
         .application_name("docfleet-cli");
     let address = format!("{}:{}", options.get_host(), options.get_port());
     match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     Config, Error,
+    outbox::OutboxArgs,
     output::{self, Report},
 };
 
@@ -19,7 +20,10 @@ const EXAMPLES: &str = "\
 Examples:
   docfleet setup
   docfleet setup --wait 60s                     # servers that are still starting
-  docfleet setup --partitions 24 --replication-factor 3";
+  docfleet setup --partitions 24 --replication-factor 3
+  docfleet setup --outbox-schema billing --database-url-file /etc/billing/database-url
+
+With --outbox-schema only that schema's outbox is installed: no topics, no schemas of events.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -33,6 +37,8 @@ pub struct SetupArgs {
     /// Of each topic that is created
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10))]
     replication_factor: i32,
+    #[command(flatten)]
+    pub outbox: OutboxArgs,
 }
 
 #[derive(Serialize)]
@@ -49,6 +55,22 @@ pub async fn run(config: &Config, args: &SetupArgs) -> Result<Prepared, Error> {
     let topics = patience.with(|| topics::create(config, &wanted, args.replication_factor)).await?;
     let schemas = patience.with(|| schemas::register(config)).await?;
     Ok(Prepared { migrations, topics, schemas })
+}
+
+/// The outbox of one schema, for a service that writes events of its own.
+pub async fn run_outbox(config: &Config, args: &SetupArgs) -> Result<migrations::Migrated, Error> {
+    let patience = Patience { until: Instant::now() + args.wait };
+    let installing = || async {
+        let mut connection = args.outbox.connect(config).await?;
+        migrations::install_outbox(&mut connection, &args.outbox.schema()).await
+    };
+    patience.with(installing).await
+}
+
+impl Report for migrations::Migrated {
+    fn text(&self) -> String {
+        self.line()
+    }
 }
 
 /// Repeats a step while its server is away.
@@ -77,7 +99,7 @@ impl Patience {
 
 impl Report for Prepared {
     fn text(&self) -> String {
-        let mut lines = vec![self.migrations.text()];
+        let mut lines = vec![self.migrations.line()];
         let (created, existing): (Vec<_>, Vec<_>) = self.topics.iter().partition(|topic| topic.created);
         lines.push(format!("topics     {} created, {} existing", created.len(), existing.len()));
         lines.extend(

@@ -77,7 +77,7 @@ CREATE TABLE pipeline.relay_members (
 -- day begins. A new table is filled and then attached, which lets readers and writers of the parent go on; `ATTACH` looks
 -- through the outliers, which are few. Rows of that day that came first are taken over, if they are few: otherwise the day
 -- stays where it is.
-CREATE FUNCTION pipeline.add_day(parent text, day date) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION pipeline.add_day(parent text, day date) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
 DECLARE
     part text := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
     outliers text := replace(parent, '_events', '') || '_outliers';

@@ -99,7 +99,8 @@ BEGIN
     IF FOUND THEN
         RAISE EXCEPTION 'events % to % of % % do not follow its version %', refused.first, refused.last,
             refused.aggregate_type, refused.aggregate_id,
-            (SELECT version FROM pipeline.aggregates WHERE aggregate_type = refused.aggregate_type AND aggregate_id = refused.aggregate_id)
+            coalesce((SELECT version::text FROM pipeline.aggregates a WHERE a.aggregate_type = refused.aggregate_type
+                         AND a.aggregate_id = refused.aggregate_id), '(it was never locked)')
             USING ERRCODE = 'OX001',
                   DETAIL = 'Versions have no gaps, each row''s id is above the one before, and the aggregate was locked before.',
                   HINT = 'Take the version by pipeline.next_version in the same transaction, and insert in its order.';

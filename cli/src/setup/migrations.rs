@@ -50,7 +50,7 @@ async fn applied(connection: &mut PgConnection, table: &str) -> Result<Vec<i64>,
 }
 
 impl Migrated {
-    pub fn text(&self) -> String {
+    pub fn line(&self) -> String {
         let existing = output::grouped(i64::try_from(self.existing).unwrap_or(i64::MAX));
         if self.applied.is_empty() {
             return format!("database   up to date, {existing} migrations");

@@ -11,6 +11,7 @@ mod event;
 mod input;
 mod meta;
 mod registry;
+pub mod retention;
 mod row;
 mod schema;
 mod write;
@@ -20,6 +21,7 @@ pub use event::Event;
 pub use input::{Input, record_name};
 pub use meta::{EventMeta, derived_event_id};
 pub use registry::{Registry, RegistryConfig};
+pub use retention::RetentionConfig;
 pub use row::{Kind, OutboxRow, SHARDS, insert_rows, shard_of};
 pub use schema::SchemaName;
 pub use write::{Outbox, WAKE_UP_CHANNEL};
@@ -54,6 +56,8 @@ pub enum Error {
     TooLarge { size_bytes: usize, limit_bytes: usize },
     #[error("{0:?} can not name an outbox's schema: lower-case letters, digits and underscores, at most 40")]
     InvalidSchemaName(String),
+    #[error("[retention]: {0}")]
+    Retention(String),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }

@@ -2,7 +2,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use apache_avro::Schema;
@@ -13,7 +13,11 @@ use schema_registry_converter::{
 };
 use serde::Deserialize;
 
+use disk::DiskCache;
+
 use crate::{Error, Event};
+
+mod disk;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,26 +35,39 @@ impl Default for RegistryConfig {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an id that the registry does not know is not asked for again. A registry that lags behind or was restored knows it
+/// soon, so this is short; every message of such an id asks, so it is not nothing.
+const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+const UNKNOWN_MAX: usize = 1_000;
 
-/// Schema ids of what we write, schemas of what we read. Cheap to clone; both caches live for the process.
+/// Schema ids of what we write, schemas of what we read. Cheap to clone.
 ///
-/// Ids are immutable in a registry, so a positive answer is kept for ever. A negative one is never kept: an id that
-/// is unknown now may be a registry that lags behind or was restored.
+/// An id means the same for ever, so a positive answer is kept for the process's life, and on disk if there is a directory for
+/// it: a restart while the registry is away then costs nothing for what was known before.
 #[derive(Clone)]
 pub struct Registry {
     settings: Arc<SrSettings>,
     by_id: Arc<RwLock<HashMap<u32, Arc<Schema>>>>,
+    unknown: Arc<RwLock<HashMap<u32, Instant>>>,
     ids: Arc<RwLock<HashMap<&'static str, u32>>>,
+    disk: Option<Arc<DiskCache>>,
 }
 
 impl Registry {
     pub fn new(config: &RegistryConfig) -> Result<Self, Error> {
-        let settings = SrSettings::new_builder(config.url.trim_end_matches('/').to_owned())
+        let url = config.url.trim_end_matches('/');
+        let settings = SrSettings::new_builder(url.to_owned())
             .set_timeout(TIMEOUT)
             .no_proxy()
             .build()
             .map_err(|e| Error::RegistryUnavailable(e.to_string()))?;
-        Ok(Self { settings: Arc::new(settings), by_id: Arc::default(), ids: Arc::default() })
+        Ok(Self {
+            settings: Arc::new(settings),
+            by_id: Arc::default(),
+            unknown: Arc::default(),
+            ids: Arc::default(),
+            disk: config.cache_dir.as_deref().map(|dir| Arc::new(DiskCache::of_registry(dir, url))),
+        })
     }
 
     /// The id under which `E`'s schema is registered, registering it when it is new.
@@ -63,17 +80,22 @@ impl Registry {
         }
         let subject = format!("{}-value", E::TOPIC);
         let supplied = SuppliedSchema::new(None, SchemaType::Avro, E::AVSC.to_owned());
-        let registered = post_schema(&self.settings, subject.clone(), supplied).await.map_err(|e| {
-            if e.retriable || is_unreachable(&e) {
-                Error::RegistryUnavailable(e.to_string())
-            } else {
-                Error::Incompatible { subject, detail: e.to_string() }
+        let id = match post_schema(&self.settings, subject.clone(), supplied).await {
+            Ok(registered) => {
+                self.remember(|disk| disk.keep_pin(&subject, E::AVSC, registered.id));
+                registered.id
             }
-        })?;
+            Err(e) if e.retriable || is_unreachable(&e) => {
+                // It took this very schema before, so it is not incompatible.
+                let known = self.disk.as_ref().and_then(|disk| disk.pin(&subject, E::AVSC));
+                known.ok_or_else(|| Error::RegistryUnavailable(e.to_string()))?
+            }
+            Err(e) => return Err(Error::Incompatible { subject, detail: e.to_string() }),
+        };
         if let Ok(mut ids) = self.ids.write() {
-            ids.insert(E::NAME, registered.id);
+            ids.insert(E::NAME, id);
         }
-        Ok(registered.id)
+        Ok(id)
     }
 
     /// The id that [`pin`](Self::pin) found earlier.
@@ -82,19 +104,57 @@ impl Registry {
     }
 
     /// The schema that a record was written with.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSchema`] is what the registry said a moment ago, not for ever; [`Error::RegistryUnavailable`];
+    /// [`Error::Avro`] of a schema that is none.
     pub async fn schema(&self, id: u32) -> Result<Arc<Schema>, Error> {
         if let Some(schema) = self.by_id.read().ok().and_then(|known| known.get(&id).cloned()) {
             return Ok(schema);
         }
+        if let Some(schema) = self.disk.as_ref().and_then(|disk| disk.schema(id)) {
+            return Ok(self.keep(id, schema));
+        }
+        if self.unknown.read().is_ok_and(|unknown| unknown.get(&id).is_some_and(|until| Instant::now() < *until)) {
+            return Err(Error::UnknownSchema(id));
+        }
         let registered = get_schema_by_id(id, &self.settings).await.map_err(|e| {
             // The crate calls a definite 404 (error code 40403) not retriable; all else is weather.
-            if is_not_found(&e) { Error::UnknownSchema(id) } else { Error::RegistryUnavailable(e.to_string()) }
+            if !is_not_found(&e) {
+                return Error::RegistryUnavailable(e.to_string());
+            }
+            self.keep_unknown(id);
+            Error::UnknownSchema(id)
         })?;
-        let schema = Arc::new(Schema::parse_str(&registered.schema).map_err(|e| Error::Avro(e.to_string()))?);
+        let schema = Schema::parse_str(&registered.schema).map_err(|e| Error::Avro(e.to_string()))?;
+        self.remember(|disk| disk.keep_schema(id, &registered.schema));
+        Ok(self.keep(id, schema))
+    }
+
+    fn keep(&self, id: u32, schema: Schema) -> Arc<Schema> {
+        let schema = Arc::new(schema);
         if let Ok(mut known) = self.by_id.write() {
             known.insert(id, Arc::clone(&schema));
         }
-        Ok(schema)
+        schema
+    }
+
+    fn keep_unknown(&self, id: u32) {
+        if let Ok(mut unknown) = self.unknown.write() {
+            let now = Instant::now();
+            unknown.retain(|_, until| now < *until);
+            // Ids are foreign bytes: a flood of them must not become a flood of memory.
+            if unknown.len() < UNKNOWN_MAX {
+                unknown.insert(id, now + UNKNOWN_FOR);
+            }
+        }
+    }
+
+    /// A cache that can not be written costs a question after the next restart, no more.
+    fn remember(&self, write: impl FnOnce(&DiskCache) -> std::io::Result<()>) {
+        if let Some(disk) = &self.disk {
+            write(disk).ok();
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod failure;
 mod fate;
 mod handler;
 pub mod header;
+mod housekeeping;
 mod message;
 pub mod metric;
 mod policy;

@@ -35,6 +35,14 @@ pub const RELAY_SHARDS: &str = "docfleet_relay_owned_shards";
 /// From insertion into the outbox to Kafka's acknowledgement.
 pub const RELAY_DELAY_SECONDS: &str = "docfleet_relay_delay_seconds";
 
+/// Days that went. Labels of these four: schema, table (outbox, inbox).
+pub const PARTITIONS_DROPPED_TOTAL: &str = "docfleet_partitions_dropped_total";
+/// Rows that outlived their day.
+pub const PARTITIONS_ROWS_MOVED_TOTAL: &str = "docfleet_partitions_moved_rows_total";
+/// Days whose time has come and that can not go.
+pub const PARTITIONS_HELD_DAYS: &str = "docfleet_partitions_held_days";
+pub const PARTITIONS_OLDEST_SECONDS: &str = "docfleet_partitions_oldest_seconds";
+
 /// For gauges and histograms, which are floats; exact up to 2^53.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn count(n: usize) -> f64 {

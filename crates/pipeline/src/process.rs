@@ -2,10 +2,11 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use docfleet_outbox::{Error, EventMeta, Input, Registry, codec};
+use docfleet_outbox::{Error, EventMeta, Input, Registry, RetentionConfig, codec};
 use docfleet_telemetry::trace;
 use futures::FutureExt;
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, postgres::PgArguments, query::QueryScalar};
+use time::Date;
 use tokio::{
     sync::{Semaphore, mpsc},
     time::Instant,
@@ -14,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    Class, Failure, Handler, Message, Outcome, Record, RetryConfig, WorkContext, Worked,
+    Class, Failure, Handler, Message, Outcome, Record, RetryConfig, WorkContext, Worked, clock,
     consumer::{InFlight, Progress},
     database::{ANSWER_TIMEOUT, in_time},
     failure,
     fate::Fate,
-    message::Identity,
+    message::{Identity, PLACE_DAY, place_id},
     metric,
 };
 
@@ -46,6 +47,7 @@ pub(crate) struct Processor<H: Handler> {
     pub slots: Semaphore,
     pub retry: RetryConfig,
     pub record_bytes_max: usize,
+    pub retention: RetentionConfig,
     pub shutdown: CancellationToken,
     /// Told while a message waits for something that is away, so that the watchdog does not take it for a stall.
     pub progress: Progress,
@@ -74,7 +76,11 @@ impl<H: Handler> Processor<H> {
             attempt: record.attempt(),
             traceparent: trace::traceparent_of(&span),
         };
-        let outcome = self.work_in_lane(message, &identity).instrument(span).await;
+        let outcome = async {
+            self.refuse_too_old(&identity, &record, clock::today()).await?;
+            self.work_in_lane(message, &identity).await
+        };
+        let outcome = outcome.instrument(span).await;
         self.conclude(in_flight, record, identity, outcome).await;
     }
 
@@ -110,6 +116,17 @@ impl<H: Handler> Processor<H> {
             return Err(Failure::poison("implausible-time", format!("the year {}", meta.occurred_at.year())));
         }
         Ok((meta, event))
+    }
+
+    /// The inbox may have forgotten what became of an old event, so it is not worked on. A redriven one is, whatever its age:
+    /// its row was kept, and waits for this very attempt.
+    async fn refuse_too_old(&self, identity: &Identity, record: &Record, today: Date) -> Outcome<()> {
+        if !self.retention.is_too_old(identity.event_day, today)
+            || (record.attempt() > 0 && self.until_available(|| self.is_awaited(identity, record)).await?)
+        {
+            return Ok(());
+        }
+        Err(Failure::poison("too-old", format!("of {}, today is {today}", identity.event_day)))
     }
 
     /// Tries until something final is known.
@@ -157,17 +174,40 @@ impl<H: Handler> Processor<H> {
     }
 
     async fn is_settled(&self, identity: &Identity, attempt: i32) -> Outcome<bool> {
-        let mut connection = self.pool.acquire().await.map_err(|e| failure::of_database(&e))?;
-        let asking = sqlx::query_scalar(
-            r"SELECT EXISTS (SELECT FROM pipeline.inbox
-               WHERE consumer = $1 AND event_id = $2 AND event_day = $3 AND NOT (outcome = 'retrying' AND attempt = $4))",
+        self.ask_inbox(
+            sqlx::query_scalar(
+                r"SELECT EXISTS (SELECT FROM pipeline.inbox
+                   WHERE consumer = $1 AND event_id = $2 AND event_day = $3 AND NOT (outcome = 'retrying' AND attempt = $4))",
+            )
+            .bind(self.consumer)
+            .bind(identity.event_id)
+            .bind(identity.event_day)
+            .bind(attempt),
         )
-        .bind(self.consumer)
-        .bind(identity.event_id)
-        .bind(identity.event_day)
-        .bind(attempt)
-        .fetch_one(&mut *connection);
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, asking).await;
+        .await
+    }
+
+    /// Whether the inbox waits for this very attempt, under the id of the event or, if it could not be decoded when it
+    /// died, under that of its place.
+    async fn is_awaited(&self, identity: &Identity, record: &Record) -> Outcome<bool> {
+        self.ask_inbox(
+            sqlx::query_scalar(
+                r"SELECT EXISTS (SELECT FROM pipeline.inbox
+                   WHERE consumer = $1 AND (event_id, event_day) IN (($2, $3), ($4, $5)) AND outcome = 'retrying' AND attempt = $6)",
+            )
+            .bind(self.consumer)
+            .bind(identity.event_id)
+            .bind(identity.event_day)
+            .bind(place_id(record))
+            .bind(PLACE_DAY)
+            .bind(record.attempt()),
+        )
+        .await
+    }
+
+    async fn ask_inbox(&self, question: QueryScalar<'_, Postgres, bool, PgArguments>) -> Outcome<bool> {
+        let mut connection = self.pool.acquire().await.map_err(|e| failure::of_database(&e))?;
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, question.fetch_one(&mut *connection)).await;
         in_time(answered, connection).map_err(|e| failure::of_database(&e))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use docfleet_outbox::{Input, Outbox};
+use docfleet_outbox::{Input, Outbox, RetentionConfig};
 use docfleet_telemetry::{Health, Metrics, ServiceConfig, Settings, TelemetryConfig};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -15,6 +15,7 @@ use crate::{
     broker::{self, Connection},
     consumer::{Driver, Progress, announce, watch},
     failure,
+    housekeeping::keep_house,
     process::Processor,
     relay,
     settle::Settler,
@@ -41,12 +42,16 @@ where
     .await
 }
 
-/// Runs an outbox relay until SIGTERM or SIGINT.
+/// Runs an outbox relay, and beside it the housekeeping, until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_relay(name: &'static str) -> anyhow::Result<()> {
-    process(name, |setup| async move { relay::relay(&setup).await }).await
+    process(name, |setup| async move {
+        setup.spawn("housekeeping", keep_house(&setup)?);
+        relay::relay(&setup).await
+    })
+    .await
 }
 
 async fn process<F>(name: &'static str, main: impl FnOnce(Setup) -> F) -> anyhow::Result<()>
@@ -173,6 +178,7 @@ pub(crate) async fn drive<H: Handler>(
         slots: Semaphore::new(config.concurrency.max(1)),
         retry,
         record_bytes_max: config.record_bytes_max,
+        retention: setup.section::<RetentionConfig>("retention")?.validated()?,
         shutdown: setup.shutdown.clone(),
         progress: progress.clone(),
         settle,

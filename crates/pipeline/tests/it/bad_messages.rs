@@ -167,3 +167,40 @@ async fn foreign_headers_can_not_speak_for_the_runtime() {
     consumer.stop().await.unwrap();
     relay.stop().await.unwrap();
 }
+
+/// The inbox has forgotten that it was done; only its age tells.
+#[tokio::test]
+async fn an_event_whose_day_was_dropped_is_dead_and_done_no_second_time() {
+    let bench = Bench::new().await;
+    let pool = bench.database.pool();
+    let long_ago = OffsetDateTime::now_utc() - time::Duration::days(40);
+    let payload = framed_at(id_of::<Counted>(&bench).await, long_ago);
+    sqlx::query("SELECT pipeline.add_day('inbox', $1)").bind(long_ago.date()).execute(&pool).await.unwrap();
+    sqlx::query("SELECT pipeline.drop_day('inbox', $1)").bind(long_ago.date()).execute(&pool).await.unwrap();
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    bench.topics.produce(TOPIC, "old", Some(&payload), &[]).await;
+    bench
+        .until("dead", "SELECT count(*) FROM pipeline.inbox_outliers WHERE outcome = 'dead' AND reason = 'too-old'", 1)
+        .await;
+    bench.topics.produce(TOPIC, "old", Some(&payload), &[]).await;
+    bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
+    bench.until_committed(TOPIC).await;
+    assert_eq!(bench.count("SELECT count(*) FROM effects").await, 1, "of the young one");
+    let letters = "SELECT count(*) FROM pipeline.outbox_events WHERE kind = 'dead_letter'";
+    assert_eq!(bench.count(letters).await, 1);
+
+    // An operator who knows better redrives it; a copy of that record finds nothing that waits for it.
+    sqlx::query("UPDATE pipeline.inbox SET outcome = 'retrying', attempt = 1 WHERE outcome = 'dead'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let redriven = [("docfleet_attempt", "1")];
+    let retries = format!("{CONSUMER}.retry.10s");
+    bench.topics.produce(&retries, "old", Some(&payload), &redriven).await;
+    bench.until("its effect", "SELECT count(*) FROM effects", 2).await;
+    bench.topics.produce(&retries, "old", Some(&payload), &redriven).await;
+    bench.until_committed(&retries).await;
+    assert_eq!(bench.count(letters).await, 1);
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+}

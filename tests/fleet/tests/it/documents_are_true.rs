@@ -8,12 +8,13 @@ use std::{
 use crate::sources::{code_spans, files, read, root};
 
 /// Each section of the configuration and the types that read all of it.
-const SECTIONS: [(&str, &str, &str); 14] = [
+const SECTIONS: [(&str, &str, &str); 15] = [
     ("service", "crates/telemetry/src/config.rs", "ServiceConfig"),
     ("telemetry", "crates/telemetry/src/config.rs", "TelemetryConfig"),
     ("postgres", "crates/pipeline/src/config.rs", "PostgresConfig"),
     ("kafka", "crates/pipeline/src/config.rs", "KafkaConfig"),
     ("registry", "crates/outbox/src/registry.rs", "RegistryConfig"),
+    ("retention", "crates/outbox/src/retention.rs", "RetentionConfig"),
     ("redis", "workers/dedup/src/cache.rs", "RedisConfig"),
     ("clamd", "workers/av-scan/src/config.rs", "ClamdConfig"),
     ("blobs", "crates/blobs/src/lib.rs", "BlobsConfig"),

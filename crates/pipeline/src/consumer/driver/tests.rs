@@ -69,6 +69,7 @@ impl Bench {
             slots: Semaphore::new(8),
             retry: crate::RetryConfig::default(),
             record_bytes_max: 1_000,
+            retention: docfleet_outbox::RetentionConfig::default(),
             shutdown: shutdown.clone(),
             progress: progress.clone(),
             settle,
