@@ -178,7 +178,7 @@ pub(crate) async fn drive<H: Handler>(
         settle,
     };
     let shutdown = setup.shutdown.clone();
-    let driver = Driver::new(Arc::new(processor), connection, config, shutdown, progress, &topic_prefix);
+    let driver = Driver::new(Arc::new(processor), connection, &config, shutdown, progress, &topic_prefix);
     let ended = driver.run().await.map_err(anyhow::Error::msg);
     if ended.is_ok() {
         // What still runs was not drained in time. Should it settle without its offset being committed, the inbox knows.

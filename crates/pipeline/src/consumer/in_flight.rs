@@ -1,20 +1,16 @@
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::{Failure, message::TopicPartition};
+use super::partition::SlotId;
+use crate::Failure;
 
 /// A place in the order: messages of one lane are worked on and settled one after the other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Lane {
-    /// By a hash of the key. A collision costs a little parallelism, never order.
-    Key(u64),
-    /// Without a key there is no order to keep.
-    Alone(u64),
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Lane(pub u64);
 
-/// What the driver must know to account for a message when it is done.
-#[derive(Debug, Clone)]
+/// What the core must know to account for a message when it is done.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket {
-    pub source: TopicPartition,
+    pub slot: SlotId,
     pub offset: i64,
     pub timestamp_ms: i64,
     /// The assignment it was delivered in; a result of an older one changes nothing.
@@ -30,6 +26,8 @@ pub(crate) enum Done {
     /// Given up without an outcome, as the process ends: it will be delivered again.
     Abandoned(Ticket),
     Fatal(String),
+    /// A bug: somebody let go of it without a word.
+    Dropped(Ticket),
 }
 
 /// A message that is out. It must come back through one of the three methods; a drop is a bug that ends the process
@@ -67,8 +65,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.report(|ticket| {
-            Done::Fatal(format!("the message at {} offset {} was dropped", ticket.source, ticket.offset))
-        });
+        self.report(Done::Dropped);
     }
 }

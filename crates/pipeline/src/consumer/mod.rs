@@ -1,7 +1,8 @@
-//! From records to a committed frontier. `ledger`, `budget`, `lanes` and `waiting` are pure; `driver` is the loop that
-//! owns them and the only place where they meet.
+//! From records to a committed frontier. `core` takes every decision and does nothing; `ledger`, `budget`, `lanes` and
+//! `partition` are its parts. `driver` is the loop around it, between the broker and those who work.
 
 pub mod budget;
+pub(crate) mod core;
 mod driver;
 mod in_flight;
 pub mod lanes;
@@ -9,7 +10,6 @@ pub mod ledger;
 mod partition;
 mod presence;
 mod progress;
-mod waiting;
 mod watchdog;
 
 pub(crate) use driver::Driver;

@@ -1,9 +1,93 @@
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-use tokio::sync::oneshot;
+use super::{in_flight::Ticket, ledger::Ledger, progress::PartitionProgress};
+use crate::{Record, broker::Offsets, message::TopicPartition};
 
-use super::{ledger::Ledger, progress::PartitionProgress};
-use crate::{broker::Offsets, message::TopicPartition};
+/// A partition's number within this process: names are compared once, at the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SlotId(u32);
+
+/// A partition that was ours at least once.
+pub(super) struct Slot {
+    source: TopicPartition,
+    /// Of a retry topic of this very consumer.
+    pub own: bool,
+    /// While it is assigned.
+    pub partition: Option<Partition>,
+}
+
+/// All partitions that were ever ours. None is forgotten: there are no more of them than the topics have.
+pub(super) struct Slots {
+    own_topics: String,
+    numbers: HashMap<TopicPartition, SlotId>,
+    slots: Vec<Slot>,
+    /// Records come in runs of one partition.
+    last: SlotId,
+}
+
+impl Slots {
+    pub fn new(own_topics: String) -> Self {
+        Self { own_topics, numbers: HashMap::new(), slots: Vec::new(), last: SlotId(0) }
+    }
+
+    pub fn intern(&mut self, source: &TopicPartition) -> SlotId {
+        if let Some(id) = self.numbers.get(source) {
+            return *id;
+        }
+        let id = SlotId(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        let own = source.topic.starts_with(&self.own_topics);
+        self.slots.push(Slot { source: source.clone(), own, partition: None });
+        self.numbers.insert(source.clone(), id);
+        id
+    }
+
+    pub fn find(&mut self, source: &TopicPartition) -> Option<SlotId> {
+        if self.source(self.last).is_none_or(|last| last != source) {
+            self.last = *self.numbers.get(source)?;
+        }
+        Some(self.last)
+    }
+
+    pub fn find_all(&self, sources: &[TopicPartition]) -> Vec<SlotId> {
+        sources.iter().filter_map(|source| self.numbers.get(source).copied()).collect()
+    }
+
+    pub fn source(&self, id: SlotId) -> Option<&TopicPartition> {
+        self.slots.get(id.0 as usize).map(|slot| &slot.source)
+    }
+
+    pub fn get_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
+        self.slots.get_mut(id.0 as usize)
+    }
+
+    fn partition(&self, id: SlotId) -> Option<&Partition> {
+        self.slots.get(id.0 as usize)?.partition.as_ref()
+    }
+
+    pub fn partition_mut(&mut self, id: SlotId) -> Option<&mut Partition> {
+        self.get_mut(id)?.partition.as_mut()
+    }
+
+    /// The assignment in which the ticket's message was delivered; none when it is over.
+    pub fn of_ticket(&mut self, ticket: &Ticket) -> Option<&mut Partition> {
+        self.partition_mut(ticket.slot).filter(|partition| partition.epoch == ticket.epoch)
+    }
+
+    pub fn assigned(&self) -> impl Iterator<Item = (&TopicPartition, &Partition)> {
+        self.slots.iter().filter_map(|slot| Some((&slot.source, slot.partition.as_ref()?)))
+    }
+
+    pub fn assigned_mut(&mut self) -> impl Iterator<Item = (&TopicPartition, &mut Partition)> {
+        self.slots.iter_mut().filter_map(|slot| Some((&slot.source, slot.partition.as_mut()?)))
+    }
+
+    pub fn assigned_ids(&self) -> Vec<SlotId> {
+        (0..).zip(&self.slots).filter(|(_, slot)| slot.partition.is_some()).map(|(number, _)| SlotId(number)).collect()
+    }
+}
 
 /// A partition from its assignment to its revocation.
 pub(super) struct Partition {
@@ -16,20 +100,31 @@ pub(super) struct Partition {
     pub running: usize,
     pub paused: bool,
     pub last_settled_ms: Option<i64>,
+    /// Not admitted yet. The partition is paused meanwhile, so these are only what the client had fetched before the
+    /// pause took effect; other partitions flow.
+    pub held: VecDeque<Record>,
 }
 
 impl Partition {
     pub fn new(epoch: u64) -> Self {
-        Self { epoch, leaving: false, ledger: Ledger::default(), running: 0, paused: false, last_settled_ms: None }
+        Self {
+            epoch,
+            leaving: false,
+            ledger: Ledger::default(),
+            running: 0,
+            paused: false,
+            last_settled_ms: None,
+            held: VecDeque::new(),
+        }
     }
 
-    pub fn progress(&self, waits: bool, over_budget: bool) -> PartitionProgress {
+    pub fn progress(&self, over_budget: bool) -> PartitionProgress {
         PartitionProgress {
             frontier: self.ledger.frontier(),
             open: self.ledger.open_count(),
             oldest_open_ms: self.ledger.oldest_open_ms(),
             last_settled_ms: self.last_settled_ms,
-            waits,
+            waits: !self.held.is_empty(),
             over_budget,
         }
     }
@@ -37,44 +132,30 @@ impl Partition {
 
 /// Partitions on their way to another member: nothing new starts in them, what is out may still settle.
 pub(super) struct Handover {
+    pub number: u64,
     /// Each with the epoch of the assignment that is given up.
-    partitions: Vec<(TopicPartition, u64)>,
-    settled: oneshot::Sender<Offsets>,
-    deadline: tokio::time::Instant,
+    pub partitions: Vec<(SlotId, u64)>,
+    pub deadline: Duration,
 }
 
-type Owned = HashMap<TopicPartition, Partition>;
-
 impl Handover {
-    pub fn new(
-        partitions: Vec<TopicPartition>,
-        settled: oneshot::Sender<Offsets>,
-        deadline: tokio::time::Instant,
-        owned: &Owned,
-    ) -> Self {
-        let with_epoch =
-            |source: TopicPartition| owned.get(&source).map(|partition| partition.epoch).map(|e| (source, e));
-        Self { partitions: partitions.into_iter().filter_map(with_epoch).collect(), settled, deadline }
-    }
-
-    pub fn is_over(&self, owned: &Owned, now: tokio::time::Instant) -> bool {
-        let quiet = |(source, epoch): &(TopicPartition, u64)| {
-            owned.get(source).is_none_or(|partition| partition.epoch != *epoch || partition.running == 0)
+    pub fn is_over(&self, slots: &Slots, now: Duration) -> bool {
+        let quiet = |(id, epoch): &(SlotId, u64)| {
+            slots.partition(*id).is_none_or(|partition| partition.epoch != *epoch || partition.running == 0)
         };
         now >= self.deadline || self.partitions.iter().all(quiet)
     }
 
     /// Takes the partitions out of our hands; whatever of them still runs is of an old epoch from here on. One that has
     /// come back in the meantime, as a late handover finds it, stays.
-    pub fn finish(self, owned: &mut Owned) {
-        let mut offsets = Offsets::new();
-        for (source, epoch) in self.partitions {
-            if owned.get(&source).is_some_and(|partition| partition.epoch == epoch) {
-                let frontier = owned.remove(&source).and_then(|mut partition| partition.ledger.take_frontier());
-                offsets.extend(frontier.map(|offset| (source, offset)));
+    pub fn finish(self, slots: &mut Slots) -> Offsets {
+        let mut settled = Offsets::new();
+        for (id, epoch) in self.partitions {
+            let Some(slot) = slots.get_mut(id) else { continue };
+            if let Some(mut partition) = slot.partition.take_if(|partition| partition.epoch == epoch) {
+                settled.extend(partition.ledger.take_frontier().map(|offset| (slot.source.clone(), offset)));
             }
         }
-        // No one listens when the rebalance ran out of time; then nothing is committed, and all is delivered again.
-        self.settled.send(offsets).ok();
+        settled
     }
 }

@@ -9,8 +9,8 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 
 use super::*;
 use crate::{
-    Message, Outcome, Policy, Recorded, Settlement, WorkContext, Worked, broker::memory::MemoryBroker, header,
-    process::Finished,
+    Message, Outcome, Policy, Record, Recorded, Settlement, WorkContext, Worked, broker::memory::MemoryBroker, header,
+    message::TopicPartition, process::Finished,
 };
 
 struct Nothing;
@@ -73,7 +73,7 @@ impl Bench {
             progress: progress.clone(),
             settle,
         };
-        let driver = Driver::new(Arc::new(processor), connection, config, shutdown.clone(), progress, "");
+        let driver = Driver::new(Arc::new(processor), connection, &config, shutdown.clone(), progress, "");
         Self { broker, finished, shutdown, driver: tokio::spawn(driver.run()), out: BTreeMap::new() }
     }
 

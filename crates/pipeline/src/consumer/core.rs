@@ -1,0 +1,259 @@
+//! All decisions of the consumption, and nothing else: no runtime, no channel, no clock, no randomness. An [`Input`] and
+//! the time come in, [`Effect`]s go out; [`super::driver`] is its shell, and the simulation another one.
+//!
+//! A record's way: `intake` (current? due? admitted? charged) → its lane → [`Effect::Start`] → [`Input::Done`] → the
+//! ledger's frontier → [`Effect::Commit`]. `assignment` says when partitions come and go.
+
+mod assignment;
+mod intake;
+
+use std::time::Duration;
+
+use super::{
+    budget::Budget,
+    in_flight::{Done, Lane, Ticket},
+    lanes::Lanes,
+    partition::{Handover, Partition, Slots},
+    progress::PartitionProgress,
+};
+use crate::{ConsumerConfig, Record, broker::Offsets, message::TopicPartition};
+
+/// An idle partition's last commit may have been lost without a word, and would show a lag for ever.
+const RENEW_COMMITS: Duration = Duration::from_secs(15);
+/// The core answers a handover so much before the poll thread stops waiting for it.
+const HANDOVER_MARGIN: Duration = Duration::from_millis(500);
+
+/// When an input happens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// For waits and deadlines: since the process started, never goes back.
+    pub elapsed: Duration,
+    /// For times that records carry: Unix milliseconds, may jump.
+    pub wall_ms: i64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Input {
+    Assigned {
+        partitions: Vec<TopicPartition>,
+        generation: u64,
+    },
+    /// To be answered by [`Effect::HandOver`] with the same number.
+    Revoked {
+        partitions: Vec<TopicPartition>,
+        handover: u64,
+    },
+    Lost(Vec<TopicPartition>),
+    CommitFailed(Vec<TopicPartition>),
+    /// The generation is the number of assignments that the client had seen when it gave the record out.
+    Record {
+        record: Record,
+        generation: u64,
+    },
+    Done(Done),
+    /// Every 50 ms or so: drives commits, deadlines and what waits for its time.
+    Tick,
+    BeginDrain,
+    /// The client can not go on.
+    Fatal(String),
+}
+
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Work on it; it comes back as [`Input::Done`] with this ticket.
+    Start(Ticket, Record),
+    Pause(Vec<TopicPartition>),
+    Resume(Vec<TopicPartition>),
+    Commit(Offsets),
+    /// The answer to a revocation: commit this, then let the partitions go.
+    HandOver {
+        handover: u64,
+        settled: Offsets,
+    },
+    /// A good moment to publish [`Core::progress`].
+    Report,
+    /// The orderly end: commit this, leave the group, end.
+    Close(Offsets),
+    /// The process must end with a failure. Nothing may be committed any more.
+    Fail(String),
+}
+
+/// The state of one member of a consumer group. It is over after [`Effect::Close`] or [`Effect::Fail`].
+pub(crate) struct Core {
+    commit_interval: Duration,
+    revoke_drain: Duration,
+    shutdown_drain: Duration,
+    slots: Slots,
+    lanes: Lanes<Lane, (Ticket, Record)>,
+    budget: Budget,
+    handovers: Vec<Handover>,
+    committed_at: Duration,
+    /// When all frontiers were last named, moved or not.
+    renewed_at: Duration,
+    /// Set when the process is to end: until when what is out may settle.
+    draining_until: Option<Duration>,
+    /// Partitions that hold records back.
+    holding: usize,
+    /// What is paused may differ from what should be.
+    pauses_changed: bool,
+    over: bool,
+}
+
+impl Core {
+    /// `own_topics` is how the names of this consumer's retry topics begin: nobody else writes there.
+    pub fn new(config: &ConsumerConfig, own_topics: String) -> Self {
+        Self {
+            commit_interval: config.commit_interval,
+            revoke_drain: config.revoke_drain,
+            shutdown_drain: config.shutdown_drain,
+            slots: Slots::new(own_topics),
+            lanes: Lanes::default(),
+            budget: Budget::new(config.in_flight_messages_max, config.in_flight_bytes_max),
+            handovers: Vec::new(),
+            committed_at: Duration::ZERO,
+            renewed_at: Duration::ZERO,
+            draining_until: None,
+            holding: 0,
+            pauses_changed: false,
+            over: false,
+        }
+    }
+
+    /// Takes one input. Call [`flush`](Self::flush) after one or many of them.
+    pub fn on(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        if self.over {
+            return;
+        }
+        match input {
+            Input::Record { record, generation } => self.on_record(now, record, generation, effects),
+            Input::Done(done) => self.on_done(done, effects),
+            Input::Tick => self.on_tick(now, effects),
+            Input::Assigned { partitions, generation } => self.on_assigned(partitions, generation, effects),
+            Input::Revoked { partitions, handover } => self.on_revoked(now, partitions, handover),
+            Input::Lost(partitions) => self.on_lost(&partitions),
+            Input::CommitFailed(partitions) => self.on_commit_failed(&partitions),
+            Input::BeginDrain => self.begin_drain(now),
+            Input::Fatal(why) => self.fail(why, effects),
+        }
+    }
+
+    /// What follows from all inputs since the last call: pauses, handovers that are over, the end.
+    pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.over {
+            return;
+        }
+        self.start_what_is_due(now, effects);
+        self.finish_handovers(now, effects);
+        if self.draining_until.is_some_and(|until| self.running() == 0 || now.elapsed >= until) {
+            self.over = true;
+            effects.push(Effect::Close(self.take_frontiers()));
+            return;
+        }
+        self.apply_pauses(effects);
+    }
+
+    /// Records wait outside while the budget is used up, and so, in the end, at the broker.
+    pub fn takes_records(&self) -> bool {
+        !self.budget.is_closed() && self.draining_until.is_none()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining_until.is_some()
+    }
+
+    /// Messages that are out.
+    pub fn running(&self) -> usize {
+        self.lanes.busy()
+    }
+
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// What the watchdog is told of each partition that is ours.
+    pub fn progress(&self) -> impl Iterator<Item = (&TopicPartition, PartitionProgress)> {
+        let over_budget = self.budget.is_closed();
+        self.slots.assigned().map(move |(source, partition)| (source, partition.progress(over_budget)))
+    }
+
+    fn on_done(&mut self, done: Done, effects: &mut Vec<Effect>) {
+        let (ticket, settled) = match done {
+            Done::Settled(ticket) => (ticket, true),
+            Done::Abandoned(ticket) => (ticket, false),
+            Done::Fatal(why) => return self.fail(why, effects),
+            Done::Dropped(ticket) => {
+                let source = self.slots.source(ticket.slot).map_or_else(String::new, ToString::to_string);
+                return self.fail(format!("the message at {source} offset {} was dropped", ticket.offset), effects);
+            }
+        };
+        self.budget.release(ticket.bytes);
+        if let Some(partition) = self.slots.of_ticket(&ticket) {
+            partition.running -= 1;
+            if settled {
+                partition.ledger.settle(ticket.offset);
+                partition.last_settled_ms = Some(ticket.timestamp_ms);
+            }
+        }
+        if let Some((next, record)) = self.lanes.finish(&ticket.lane) {
+            self.start(next, record, effects);
+        }
+    }
+
+    fn on_tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if now.elapsed.saturating_sub(self.committed_at) < self.commit_interval {
+            return;
+        }
+        self.committed_at = now.elapsed;
+        if now.elapsed.saturating_sub(self.renewed_at) >= RENEW_COMMITS {
+            self.renewed_at = now.elapsed;
+            self.slots.assigned_mut().for_each(|(_, partition)| partition.ledger.commit_again());
+        }
+        let offsets = self.take_frontiers();
+        if !offsets.is_empty() {
+            effects.push(Effect::Commit(offsets));
+        }
+        effects.push(Effect::Report);
+    }
+
+    fn begin_drain(&mut self, now: Now) {
+        self.draining_until = Some(now.elapsed + self.shutdown_drain);
+        self.pauses_changed = true;
+        self.withdraw(&self.slots.assigned_ids());
+    }
+
+    fn fail(&mut self, why: String, effects: &mut Vec<Effect>) {
+        self.over = true;
+        effects.push(Effect::Fail(why));
+    }
+
+    fn take_frontiers(&mut self) -> Offsets {
+        let frontier = |(source, partition): (&TopicPartition, &mut Partition)| {
+            partition.ledger.take_frontier().map(|offset| (source.clone(), offset))
+        };
+        self.slots.assigned_mut().filter_map(frontier).collect()
+    }
+
+    fn apply_pauses(&mut self, effects: &mut Vec<Effect>) {
+        if !std::mem::take(&mut self.pauses_changed) {
+            return;
+        }
+        let all = self.draining_until.is_some();
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for (source, partition) in self.slots.assigned_mut() {
+            let wanted = all || !partition.held.is_empty();
+            if wanted != partition.paused {
+                partition.paused = wanted;
+                if wanted { pause.push(source.clone()) } else { resume.push(source.clone()) }
+            }
+        }
+        if !pause.is_empty() {
+            effects.push(Effect::Pause(pause));
+        }
+        if !resume.is_empty() {
+            effects.push(Effect::Resume(resume));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
