@@ -58,7 +58,8 @@ impl<'c> PollLoop<'c> {
     fn obey_orders(&mut self) -> Next {
         loop {
             match self.orders.try_recv() {
-                Ok(BrokerCommand::Close(offsets)) => {
+                Ok(BrokerCommand::Close { offsets, generation }) => {
+                    let offsets = self.base.context().still_owned(offsets, generation);
                     self.base.context().commit(self.base, &offsets, CommitMode::Sync);
                     self.base.unsubscribe();
                     return Next::End;
@@ -83,8 +84,11 @@ impl<'c> PollLoop<'c> {
                     self.warn("resume", self.base.resume(&list_of(&partitions)));
                 }
             }
-            BrokerCommand::Commit(offsets) => self.base.context().commit(self.base, &offsets, CommitMode::Async),
-            BrokerCommand::Close(_) => {}
+            BrokerCommand::Commit { offsets, generation } => {
+                let offsets = self.base.context().still_owned(offsets, generation);
+                self.base.context().commit(self.base, &offsets, CommitMode::Async);
+            }
+            BrokerCommand::Close { .. } => {}
         }
     }
 

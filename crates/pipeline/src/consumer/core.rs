@@ -64,7 +64,8 @@ pub(crate) enum Effect {
     Start(Ticket, Record),
     Pause(Vec<TopicPartition>),
     Resume(Vec<TopicPartition>),
-    Commit(Offsets),
+    /// As of this assignment; whatever has changed hands since must be left out.
+    Commit { offsets: Offsets, generation: u64 },
     /// The answer to a revocation: commit this, then let the partitions go.
     HandOver {
         handover: u64,
@@ -73,7 +74,7 @@ pub(crate) enum Effect {
     /// A good moment to publish [`Core::progress`].
     Report,
     /// The orderly end: commit this, leave the group, end.
-    Close(Offsets),
+    Close { offsets: Offsets, generation: u64 },
     /// The process must end with a failure. Nothing may be committed any more.
     Fail(String),
 }
@@ -87,6 +88,8 @@ pub(crate) struct Core {
     lanes: Lanes<Lane, (Ticket, Record)>,
     budget: Budget,
     handovers: Vec<Handover>,
+    /// Of the last assignment.
+    generation: u64,
     committed_at: Duration,
     /// When all frontiers were last named, moved or not.
     renewed_at: Duration,
@@ -110,6 +113,7 @@ impl Core {
             lanes: Lanes::default(),
             budget: Budget::new(config.in_flight_messages_max, config.in_flight_bytes_max),
             handovers: Vec::new(),
+            generation: 0,
             committed_at: Duration::ZERO,
             renewed_at: Duration::ZERO,
             draining_until: None,
@@ -146,7 +150,7 @@ impl Core {
         self.finish_handovers(now, effects);
         if self.draining_until.is_some_and(|until| self.running() == 0 || now.elapsed >= until) {
             self.over = true;
-            effects.push(Effect::Close(self.take_frontiers()));
+            effects.push(Effect::Close { offsets: self.take_frontiers(), generation: self.generation });
             return;
         }
         self.apply_pauses(effects);
@@ -210,7 +214,7 @@ impl Core {
         }
         let offsets = self.take_frontiers();
         if !offsets.is_empty() {
-            effects.push(Effect::Commit(offsets));
+            effects.push(Effect::Commit { offsets, generation: self.generation });
         }
         effects.push(Effect::Report);
     }

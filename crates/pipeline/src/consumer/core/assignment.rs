@@ -11,6 +11,7 @@ impl Core {
         let ids: Vec<SlotId> = partitions.iter().map(|source| self.slots.intern(source)).collect();
         // None of them is ours, says the client's contract; if one was, its successor begins anew all the same.
         self.withdraw(&ids);
+        self.generation = generation;
         for id in ids {
             if let Some(slot) = self.slots.get_mut(id) {
                 slot.partition = Some(Partition::new(generation));
