@@ -39,6 +39,8 @@ pub(super) struct Client {
     pub positions: BTreeMap<Tp, i64>,
     /// What is assigned, each with its generation.
     owned: BTreeMap<Tp, u64>,
+    /// Where each began.
+    starts: BTreeMap<Tp, i64>,
     paused: BTreeSet<Tp>,
     orders: VecDeque<Order>,
     pub notices: VecDeque<Notice>,
@@ -174,6 +176,7 @@ impl World {
                 for tp in &partitions {
                     let committed = group.committed.get(tp).copied().unwrap_or(0);
                     client.positions.insert(*tp, committed);
+                    client.starts.insert(*tp, committed);
                     client.owned.insert(*tp, client.generation);
                 }
                 let generation = client.generation;
@@ -263,8 +266,9 @@ impl World {
             if self.strikes(resets) {
                 // The client forgets where it stood, a little.
                 let back = i64::try_from(self.random.between(1, 3)).unwrap_or(1);
-                let low = self.kafka.logs[tp].low;
-                if let Some(position) = self.processes[life.process].client.positions.get_mut(&tp) {
+                let client = &mut self.processes[life.process].client;
+                let low = client.starts.get(&tp).copied().unwrap_or(0);
+                if let Some(position) = client.positions.get_mut(&tp) {
                     *position = (*position - back).max(low);
                 }
             }
