@@ -49,9 +49,15 @@ pub enum BrokerCommand {
     Resume(Vec<TopicPartition>),
     /// `generation` is that of the last assignment the driver has seen. Whatever has changed hands since is left out: the
     /// command may have waited behind a rebalance that committed more.
-    Commit { offsets: Offsets, generation: u64 },
+    Commit {
+        offsets: Offsets,
+        generation: u64,
+    },
     /// Commit, wait for the answer, leave the group, end.
-    Close { offsets: Offsets, generation: u64 },
+    Close {
+        offsets: Offsets,
+        generation: u64,
+    },
 }
 
 /// Both ends of the seam as the driver holds them. Commands to a broker that has ended are dropped.

@@ -65,7 +65,10 @@ pub(crate) enum Effect {
     Pause(Vec<TopicPartition>),
     Resume(Vec<TopicPartition>),
     /// As of this assignment; whatever has changed hands since must be left out.
-    Commit { offsets: Offsets, generation: u64 },
+    Commit {
+        offsets: Offsets,
+        generation: u64,
+    },
     /// The answer to a revocation: commit this, then let the partitions go.
     HandOver {
         handover: u64,
@@ -74,7 +77,10 @@ pub(crate) enum Effect {
     /// A good moment to publish [`Core::progress`].
     Report,
     /// The orderly end: commit this, leave the group, end.
-    Close { offsets: Offsets, generation: u64 },
+    Close {
+        offsets: Offsets,
+        generation: u64,
+    },
     /// The process must end with a failure. Nothing may be committed any more.
     Fail(String),
 }

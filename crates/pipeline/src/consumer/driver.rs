@@ -57,7 +57,10 @@ pub(crate) struct Driver<H: Handler> {
 /// How the loop ended.
 enum End {
     /// In order: these are the last offsets.
-    Closed { offsets: Offsets, generation: u64 },
+    Closed {
+        offsets: Offsets,
+        generation: u64,
+    },
     Failed(String),
 }
 

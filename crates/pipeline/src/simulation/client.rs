@@ -24,6 +24,7 @@ pub(super) enum Order {
 struct Revoking {
     handover: u64,
     round: u32,
+    began_at: Ms,
     /// The answer is there and being committed.
     settled: Option<Vec<(Tp, i64)>>,
 }
@@ -88,7 +89,10 @@ impl World {
         while let Some(order) = self.processes[life.process].client.orders.pop_front() {
             let client = &mut self.processes[life.process].client;
             match order {
-                Order::Pause(tps) => client.paused.extend(tps),
+                Order::Pause(tps) => {
+                    client.paused.extend(tps);
+                    self.reach("a partition is paused");
+                }
                 Order::Resume(tps) => client.paused.retain(|tp| !tps.contains(tp)),
                 Order::Commit(offsets, generation) => {
                     let offsets = self.still_owned(life, offsets, generation);
@@ -99,11 +103,16 @@ impl World {
     }
 
     /// As `broker/group.rs` does it.
-    fn still_owned(&self, life: Life, offsets: Vec<(Tp, i64)>, generation: u64) -> Vec<(Tp, i64)> {
+    fn still_owned(&mut self, life: Life, offsets: Vec<(Tp, i64)>, generation: u64) -> Vec<(Tp, i64)> {
         let owned = &self.processes[life.process].client.owned;
         let ignores = self.bug == Some(Bug::IgnoredRevoke);
         let current = |tp: &Tp| ignores || owned.get(tp).is_some_and(|since| *since <= generation);
-        offsets.into_iter().filter(|(tp, _)| current(tp)).collect()
+        let named = offsets.len();
+        let still: Vec<_> = offsets.into_iter().filter(|(tp, _)| current(tp)).collect();
+        if still.len() < named {
+            self.reach("a commit waited behind a rebalance");
+        }
+        still
     }
 
     /// Commits are sent without waiting, and may be late, refused or lost.
@@ -145,6 +154,7 @@ impl World {
                 let lost = std::mem::take(&mut process.client.positions);
                 let lost: Vec<_> = lost.keys().map(|tp| self.kafka.logs[*tp].source.clone()).collect();
                 if !lost.is_empty() && !ignores {
+                    *self.reached.entry("an assignment is lost").or_default() += 1;
                     process.events.push_back(Input::Lost(lost));
                     self.wake_driver(life);
                 }
@@ -201,8 +211,9 @@ impl World {
         }
         let client = &mut self.processes[life.process].client;
         client.handovers += 1;
+        let began_at = self.now;
         let handover = client.handovers;
-        client.revoking = Some(Revoking { handover, round, settled: None });
+        client.revoking = Some(Revoking { handover, round, began_at, settled: None });
         let partitions = ours.iter().map(|tp| self.kafka.logs[*tp].source.clone()).collect();
         self.processes[life.process].events.push_back(Input::Revoked { partitions, handover });
         self.wake_driver(life);
@@ -217,6 +228,9 @@ impl World {
             && revoking.handover == handover
         {
             revoking.settled = Some(settled);
+            if self.now + 600 >= revoking.began_at + self.plan.revoke_drain {
+                *self.reached.entry("a revocation runs out of time").or_default() += 1;
+            }
             let wait = self.arrival(life, 20 * slow);
             self.after(wait, wait, Step::HandedOver { life, handover });
         }
@@ -264,6 +278,7 @@ impl World {
                 continue;
             }
             if self.strikes(resets) {
+                *self.reached.entry("a client goes back").or_default() += 1;
                 // The client forgets where it stood, a little.
                 let back = i64::try_from(self.random.between(1, 3)).unwrap_or(1);
                 let client = &mut self.processes[life.process].client;
@@ -296,6 +311,7 @@ impl World {
 
     /// The orderly end: the last commit, then out of the group, then gone.
     pub fn close(&mut self, life: Life, offsets: Vec<(Tp, i64)>, generation: u64) {
+        self.reach("a process ends in order");
         self.obey_orders(life);
         let offsets = self.still_owned(life, offsets, generation);
         self.send_commit(life, offsets, true);

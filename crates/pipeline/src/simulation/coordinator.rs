@@ -69,6 +69,7 @@ impl World {
         let Some(round) = state.round.as_ref().filter(|round| round.number == number) else { return };
         let late = round.waiting.clone();
         state.members.retain(|member| !late.contains(member));
+        self.reach("a member misses a rebalance");
         self.note(format!("group {group}: thrown out of the round: {late:?}"));
         for (process, _) in late {
             let life = Life { process, life: self.processes[process].life };
@@ -118,6 +119,7 @@ impl World {
         if !state.members.contains(&member) {
             return;
         }
+        self.reach("a member's session ends");
         self.note(format!("group {group}: {member:?} is out"));
         let state = &mut self.kafka.groups[group];
         state.members.retain(|other| *other != member);
@@ -141,7 +143,11 @@ impl World {
         let applies = !fails || self.random.chance(500);
         let checked = self.kafka.groups[group].check_commit(member, generation);
         if let Err(refusal) = checked {
+            self.reach("a commit of an old member is refused");
             self.note(format!("process {}: commit refused: {refusal:?}", life.process));
+        }
+        if checked.is_ok() && fails {
+            self.reach(if applies { "a commit is applied and its answer lost" } else { "a commit is lost" });
         }
         if checked.is_ok() && applies {
             for (tp, offset) in offsets {

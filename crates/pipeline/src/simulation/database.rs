@@ -124,7 +124,8 @@ impl Database {
     }
 
     /// The fenced mark of `relay/store.rs`.
-    pub fn mark(&mut self, owner: Option<(usize, u32)>, leases: &[(u64, u64)], rows: &[RowId]) {
+    pub fn mark(&mut self, owner: Option<(usize, u32)>, leases: &[(u64, u64)], rows: &[RowId]) -> usize {
+        let mut marked = 0;
         for id in rows {
             let Some(row) = self.outbox.get_mut(id) else { continue };
             let shard = row.shard();
@@ -132,7 +133,9 @@ impl Database {
             // Without an owner: the planted relay that has no leases.
             if owner.is_none() || (lease.owner == owner && leases.contains(&(shard, lease.epoch))) {
                 row.published = true;
+                marked += 1;
             }
         }
+        marked
     }
 }

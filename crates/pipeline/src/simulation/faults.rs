@@ -61,7 +61,13 @@ impl World {
         if self.strikes(self.plan.crashes) {
             match self.random.below(4) {
                 0 => self.kill_relay(relay),
-                1 => self.terminate(process),
+                1 => {
+                    self.terminate(process);
+                    if self.random.chance(300) {
+                        // A deployment in the middle of an outage.
+                        self.database_away_until = self.now + 1_500;
+                    }
+                }
                 _ => self.kill(process),
             }
         }

@@ -234,13 +234,17 @@ impl World {
             self.wake_driver(life);
         }
         let slow = self.plan.slowness;
-        self.after(0, 20 * slow, Step::Worked { life, message });
+        let high = if self.strikes(self.plan.slow_work) { 4_000 } else { 20 * slow };
+        self.after(0, high, Step::Worked { life, message });
     }
 
     /// A message comes back.
     pub fn give_back(&mut self, life: Life, message: u64, settled: bool) {
         let process = &mut self.processes[life.process];
         let Some(message) = process.messages.remove(&message) else { return };
+        if !settled {
+            *self.reached.entry("a message is abandoned at the end of its process").or_default() += 1;
+        }
         if let Some(ticket) = message.ticket {
             process.results.push(if settled { Done::Settled(ticket) } else { Done::Abandoned(ticket) });
             self.wake_driver(life);

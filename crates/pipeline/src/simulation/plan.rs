@@ -32,6 +32,7 @@ pub(super) struct Plan {
     pub failed_offset_commits: u64,
     pub resets: u64,
     pub retention: u64,
+    pub slow_work: u64,
     /// How much longer everything takes.
     pub slowness: u64,
     pub messages_max: usize,
@@ -58,6 +59,7 @@ impl Plan {
             sometimes(400),
             sometimes(100),
             sometimes(300),
+            sometimes(100),
         ];
         let [
             crashes,
@@ -72,6 +74,7 @@ impl Plan {
             failed_offset_commits,
             resets,
             retention,
+            slow_work,
         ] = faults;
         Self {
             two_consumers: random.chance(300),
@@ -97,6 +100,7 @@ impl Plan {
             failed_offset_commits,
             resets,
             retention,
+            slow_work,
             slowness: if random.chance(200) { random.between(2, 10) } else { 1 },
             messages_max: 1 + random.index(12),
             bytes_max: if random.chance(200) { 60 } else { 1_000_000 },

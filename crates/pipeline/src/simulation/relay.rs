@@ -113,6 +113,9 @@ impl World {
                 return self.after(wait, wait + 5, Step::Relay(life, act));
             }
         }
+        if matches!(act, Act::Sent { .. } | Act::Marked { .. }) && self.strikes(self.plan.crashes / 10) {
+            return self.kill_relay(life.relay);
+        }
         match act {
             Act::Beat => {
                 let asked_at = self.now;
@@ -132,7 +135,10 @@ impl World {
             }
             Act::Round => self.relay_round(life),
             Act::Append { round, chain, row } => self.append(life, round, chain, row),
-            Act::AppendLate { row } => self.append_row(row),
+            Act::AppendLate { row } => {
+                self.reach("a record that was given up appears");
+                self.append_row(row);
+            }
             Act::Sent { round, chain, row, how } => self.sent(life, round, chain, row, how),
             Act::MarkArrives { round } => self.mark(life, round),
             Act::Marked { round } => {
@@ -145,6 +151,7 @@ impl World {
 
     fn relay_round(&mut self, life: Life) {
         let now = self.now;
+        self.relays[life.relay].held.retain(|_, until| *until > now);
         let rows = if self.database_is_away() { Vec::new() } else { self.unpublished(life) };
         let relay = &mut self.relays[life.relay];
         if rows.is_empty() {
@@ -157,7 +164,6 @@ impl World {
         relay.chains.clear();
         relay.acknowledged.clear();
         relay.broken = false;
-        relay.held.retain(|_, until| *until > now);
         let mut of_aggregate: BTreeMap<u64, usize> = BTreeMap::new();
         for (id, aggregate) in rows {
             let chain = aggregate.map(|aggregate| *of_aggregate.entry(aggregate).or_insert(relay.chains.len()));
@@ -255,6 +261,7 @@ impl World {
     pub fn append_record(&mut self, tp: usize, record: Record) {
         let hole = if self.random.chance(200) { i64::try_from(self.random.between(1, 3)).unwrap_or(1) } else { 0 };
         self.kafka.logs[tp].append(record, hole);
+        self.check_foreign(tp);
         let readers: Vec<_> = (0..self.processes.len())
             .filter(|number| self.processes[*number].up && self.processes[*number].client.positions.contains_key(&tp))
             .collect();
@@ -292,7 +299,10 @@ impl World {
         }
         if !self.database_is_away() {
             let owner = (self.bug != Some(Bug::SkipLocked)).then_some((life.relay, life.life));
-            self.database.mark(owner, &relay.leases, &relay.acknowledged);
+            let marked = self.database.mark(owner, &relay.leases, &relay.acknowledged);
+            if marked < relay.acknowledged.len() {
+                *self.reached.entry("a mark is fenced off").or_default() += 1;
+            }
             if !relay.broken {
                 for id in &relay.acknowledged {
                     let shard = self.database.outbox.get(id).map_or(0, Row::shard);

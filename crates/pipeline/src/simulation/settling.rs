@@ -33,11 +33,13 @@ pub(super) struct State {
     tries: u32,
     waits: u32,
     failed: Option<Fate>,
+    /// By a settlement of this very delivery.
+    claimed: bool,
 }
 
 impl State {
     pub fn new(record: &Record) -> Self {
-        Self { event: event_of(record), attempt: record.attempt(), tries: 0, waits: 0, failed: None }
+        Self { event: event_of(record), attempt: record.attempt(), tries: 0, waits: 0, failed: None, claimed: false }
     }
 
     fn row(&self) -> Inbox {
@@ -191,6 +193,7 @@ impl World {
             }
             // A lock is in the way.
             None => {
+                self.reach("a settlement waits for an aggregate's lock");
                 self.processes[life.process].slots[slot] = Some(batch);
                 self.after(5, 30, Step::Transact { life, slot });
             }
@@ -227,10 +230,22 @@ impl World {
             }
         }
         let indefinite = self.strikes(self.plan.indefinite_commits);
+        if indefinite {
+            self.reach("it is not known whether a settlement took place");
+        }
+        if claimed.len() < batch.items.len() {
+            self.reach("a message has its outcome already");
+        }
+        if batch.items.len() > 1 {
+            self.reach("many messages are settled at once");
+        }
         if indefinite && self.random.chance(500) {
             return Some(Answer::Unavailable);
         }
         for (id, state) in claimed {
+            if let Some(message) = self.processes[life.process].messages.get_mut(&id) {
+                message.state.claimed = true;
+            }
             self.apply(life, consumer, id, &state);
         }
         Some(if indefinite { Answer::Unavailable } else { Answer::Settled })
@@ -252,13 +267,17 @@ impl World {
                 }
             }
             Some(Fate::Retry(tier)) => {
+                self.reach(tier.name);
                 let wall_ms = self.processes[life.process].wall_ms(self.now);
                 let not_before = self.retry.not_before_ms(tier, wall_ms);
                 let topic = format!("{}.retry.{}", CONSUMERS[consumer], tier.name);
                 self.write_failure(life, consumer, message, Kind::Retry, topic, row.attempt, Some(not_before));
             }
             Some(_) if self.bug == Some(Bug::DeadLetterAfterCommit) => {}
-            Some(_) => self.write_dead_letter(life, consumer, message),
+            Some(_) => {
+                self.reach("a message dies");
+                self.write_dead_letter(life, consumer, message);
+            }
         }
     }
 
@@ -328,6 +347,7 @@ impl World {
                 }
             }
             Answer::Failed if batch.items.len() > 1 => {
+                self.reach("a settlement fails and each message is settled alone");
                 batch.singles = std::mem::take(&mut batch.items);
                 None
             }
@@ -359,7 +379,7 @@ impl World {
         let consumer = self.processes[life.process].group;
         for id in items {
             let message = self.processes[life.process].messages.get(id);
-            let dies = message.is_some_and(|m| m.state.row().outcome == Outcome::Dead);
+            let dies = message.is_some_and(|m| m.state.claimed && m.state.row().outcome == Outcome::Dead);
             if dies && self.bug == Some(Bug::DeadLetterAfterCommit) {
                 self.write_dead_letter(life, consumer, *id);
             }

@@ -118,6 +118,8 @@ pub(super) struct World {
     pub seen: std::collections::BTreeSet<(usize, u64)>,
     /// Tries that the outside world lets fail, by consumer and event.
     pub failing: BTreeMap<(usize, u64), u32>,
+    /// What has happened, and how often: a simulation that loses its teeth must not go on being green.
+    pub reached: BTreeMap<&'static str, u64>,
     pub trace: Option<Vec<String>>,
     queue: BinaryHeap<Reverse<Scheduled>>,
 }
@@ -161,7 +163,7 @@ impl World {
             now: 0,
             processes: processes.map(|group| Process::down(group, &plan)).collect(),
             relays: (0..plan.relays).map(|_| Relay::default()).collect(),
-            checks: Checks::new(kafka.logs.len()),
+            checks: Checks::default(),
             random,
             plan,
             bug,
@@ -176,6 +178,7 @@ impl World {
             healed_at: None,
             seen: std::collections::BTreeSet::new(),
             failing: BTreeMap::new(),
+            reached: BTreeMap::new(),
             trace: traced.then(Vec::new),
             queue: BinaryHeap::new(),
         };
@@ -219,14 +222,23 @@ impl World {
                     continue;
                 }
             }
+            let fatal = matches!(step, Step::Worked { .. } | Step::Answered { .. } | Step::HandedOver { .. });
+            if fatal && self.strikes(self.plan.crashes / 10) {
+                if let Some(life) = step.member() {
+                    self.note(format!("instead of {step:?}:"));
+                    self.kill(life.process);
+                }
+                continue;
+            }
             if self.trace.is_some() && !matches!(step, Step::Tick(_) | Step::Poll(_) | Step::Drive(_)) {
                 self.note(format!("{step:?}"));
             }
-            if self.step(step) {
-                return Ok(());
-            }
+            let over = self.step(step);
             if let Some(violation) = &self.checks.violation {
                 return Err(violation.clone());
+            }
+            if over {
+                return Ok(());
             }
         }
         Ok(())
@@ -259,6 +271,10 @@ impl World {
             Step::Relay(life, act) => self.relay(life, act),
         }
         false
+    }
+
+    pub fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
     }
 
     pub fn note(&mut self, line: String) {
