@@ -8,6 +8,7 @@ use super::{
     settling::{ECHO, FOREIGN, event_of},
     world::{CONSUMERS, Ms, Step, World},
 };
+use crate::{Policy, Record};
 
 /// How long a healed world may take until nothing is left to do.
 const DRAINED_WITHIN: Ms = 120_000;
@@ -117,6 +118,9 @@ impl World {
     }
 
     pub fn check_effect(&mut self, consumer: usize, event: EventId) {
+        if self.plan.ordered {
+            self.check_effect_in_order(consumer, event);
+        }
         let times = self.database.effects.get(&(consumer, event)).copied().unwrap_or(0);
         if times != 1 {
             self.checks.violate(format!("event {event} has its effect {times} times at consumer {consumer}"));
@@ -124,6 +128,20 @@ impl World {
         let dead = |row: &Row| row.kind == Kind::DeadLetter && (row.consumer, row.event) == (Some(consumer), event);
         if self.database.outbox.values().any(dead) {
             self.checks.violate(format!("event {event} is done and dead at consumer {consumer}"));
+        }
+    }
+
+    /// Of an ordered consumer's key an effect comes after all before it are done or dead.
+    fn check_effect_in_order(&mut self, consumer: usize, event: EventId) {
+        let expected = self.checks.expected.get(&(is_echo(event), self.checks.aggregate_of(event)));
+        let mut before = expected.into_iter().flatten().take_while(|other| **other != event);
+        let ended = |other: &EventId| {
+            let row = self.database.inbox.get(&(consumer, *other));
+            row.is_some_and(|row| matches!(row.outcome, Outcome::Done | Outcome::Dead))
+        };
+        if let Some(open) = before.find(|other| !ended(other)) {
+            let what = format!("consumer {consumer} does event {event} before {open} of the same key");
+            self.checks.violate(what);
         }
     }
 
@@ -135,9 +153,24 @@ impl World {
         if self.database.outbox.values().any(same) {
             self.checks.violate(format!("a second {:?} of event {} attempt {}", new.kind, new.event, new.attempt));
         }
+        let tier = usize::try_from(new.attempt - 1).ok().and_then(|nth| Policy::TIERS.get(nth));
+        if new.kind == Kind::Retry && tier.is_none_or(|tier| !new.topic.ends_with(&format!(".retry.{}", tier.name))) {
+            self.checks.violate(format!("attempt {} of event {} goes to {}", new.attempt, new.event, new.topic));
+        }
         let done = new.consumer.is_some_and(|consumer| self.database.effects.contains_key(&(consumer, new.event)));
         if done {
             self.checks.violate(format!("event {} fails after it was done", new.event));
+        }
+    }
+
+    /// A retry does not begin before its time, by the process's own clock.
+    pub fn check_start(&mut self, process: usize, record: &Record) {
+        let state = &self.processes[process];
+        let own = record.source.topic.starts_with(&format!("{}.retry.", CONSUMERS[state.group]));
+        let early =
+            record.not_before_ms().filter(|at| own && self.plan.clock_jumps == 0 && *at > state.wall_ms(self.now));
+        if let Some(at) = early {
+            self.checks.violate(format!("{} {} starts before {at}", record.source, record.offset));
         }
     }
 
@@ -211,6 +244,9 @@ impl World {
                 }
             }
         }
+        if let Some(((consumer, key), _)) = self.database.parked.first_key_value() {
+            return Some(format!("key {key:?} is parked at consumer {consumer}"));
+        }
         let retrying = self.database.inbox.iter().find(|(_, row)| row.outcome == Outcome::Retrying);
         if let Some(((consumer, event), _)) = retrying {
             return Some(format!("event {event} waits for a retry at consumer {consumer}, and nothing is on its way"));
@@ -236,7 +272,7 @@ impl World {
                 let right = match (outcome, effects, letters.count()) {
                     (Some(Outcome::Done), 1, 0) => consumer != 0 || echo,
                     (Some(Outcome::Dead), 0, 1) => !all || published,
-                    (None | Some(Outcome::Retrying), 0, 0) => !all,
+                    (None | Some(Outcome::Retrying | Outcome::Parked), 0, 0) => !all,
                     _ => false,
                 };
                 if !right {
@@ -254,6 +290,6 @@ impl World {
 }
 
 /// Only the consumer's own retry topics are believed.
-fn attempt_of(record: &crate::Record, group: usize) -> i32 {
+fn attempt_of(record: &Record, group: usize) -> i32 {
     if record.source.topic.starts_with(&format!("{}.retry.", CONSUMERS[group])) { record.attempt() } else { 0 }
 }

@@ -42,6 +42,7 @@ pub(super) enum Outcome {
     Done,
     Retrying,
     Dead,
+    Parked,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +68,8 @@ pub(super) struct Database {
     /// How often each effect was written.
     pub effects: BTreeMap<(usize, EventId), u32>,
     pub leases: [Lease; SHARDS as usize],
+    pub parked: BTreeMap<(usize, super::parking::Key), super::parking::Parked>,
+    pub parked_epochs: u64,
     /// What a planted relay has locked.
     pub row_locks: BTreeMap<RowId, usize>,
     /// Up to where a planted relay has read each shard.

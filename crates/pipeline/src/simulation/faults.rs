@@ -12,7 +12,7 @@ impl World {
         if self.written >= self.plan.events {
             return;
         }
-        let pace = self.plan.faults_for / u64::from(self.plan.events);
+        let pace = self.plan.faults_for / u64::from(self.plan.events) / if self.plan.bursts { 20 } else { 1 };
         let aggregate = self.random.below(self.plan.aggregates);
         if !self.database_is_away() && self.database.locked.insert(aggregate) {
             self.written += 1;
@@ -20,7 +20,7 @@ impl World {
             let (low, high) = if self.random.chance(200) { (200, 1_500) } else { (1, 20) };
             self.after(low, high, Step::WriteEnds { aggregate, row });
         }
-        self.after(1, 2 * pace, Step::Write);
+        self.after(1, 1 + 2 * pace, Step::Write);
     }
 
     pub fn write_ends(&mut self, aggregate: u64, row: RowId) {
@@ -61,9 +61,9 @@ impl World {
         if self.strikes(self.plan.crashes) {
             match self.random.below(4) {
                 0 => self.kill_relay(relay),
-                1 => {
+                1 | 2 => {
                     self.terminate(process);
-                    if self.random.chance(300) {
+                    if self.random.chance(600) {
                         // A deployment in the middle of an outage.
                         self.database_away_until = self.now + 1_500;
                     }

@@ -2,7 +2,7 @@
 //! done here with queues, in the same order.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use super::{
     bug::Bug,
     client::{Client, Order},
     kafka::Tp,
+    parking::Key,
     plan::Plan,
     settling::{Batch, Message, State},
     world::{CONSUMERS, Life, Ms, Step, World},
@@ -44,6 +45,8 @@ pub(super) struct Process {
     /// What is to be settled.
     pub finished: Vec<u64>,
     pub slots: Vec<Option<Batch>>,
+    /// Keys that this process believes to be parked.
+    pub hints: BTreeSet<Key>,
 }
 
 /// What an orderly end or a failure of the process asks for.
@@ -74,6 +77,7 @@ impl Process {
             next_message: 0,
             finished: Vec::new(),
             slots: (0..plan.settlers).map(|_| None).collect(),
+            hints: BTreeSet::new(),
         }
     }
 
@@ -103,6 +107,9 @@ impl World {
         self.processes[number] = process;
         let life = Life { process: number, life };
         self.after(0, self.plan.tick, Step::Tick(life));
+        if self.plan.ordered {
+            self.after(50, 300, Step::DrainParked(life));
+        }
         self.wake_poll(life);
     }
 
@@ -222,6 +229,7 @@ impl World {
     }
 
     fn hand_out(&mut self, life: Life, ticket: crate::consumer::Ticket, record: Record) {
+        self.check_start(life.process, &record);
         let process = &mut self.processes[life.process];
         let message = process.next_message;
         process.next_message += 1;

@@ -15,6 +15,7 @@ mod database;
 mod faults;
 mod kafka;
 mod member;
+mod parking;
 mod plan;
 mod random;
 mod relay;

@@ -11,8 +11,12 @@ pub(super) struct Plan {
     pub relays: usize,
     pub partitions: i32,
     pub aggregates: u64,
+    /// All events at once, not evenly over the time of the faults.
+    pub bursts: bool,
     pub events: u32,
     pub eager: bool,
+    /// The consumers keep the order of a key: what fails parks it.
+    pub ordered: bool,
     pub ask_inbox_first: bool,
     /// After that the faults stop.
     pub faults_for: u64,
@@ -81,9 +85,11 @@ impl Plan {
             members: 2 + random.index(2),
             relays: 1 + random.index(2),
             partitions: 1 + i32::from(random.chance(600)),
-            aggregates: random.between(1, 4),
+            aggregates: random.between(1, 6),
+            bursts: random.chance(400),
             events: u32::try_from(random.between(5, 25)).unwrap_or(5),
             eager: random.chance(300),
+            ordered: random.chance(350),
             ask_inbox_first: random.chance(500),
             faults_for: random.between(2_000, 8_000),
             liveness: random.chance(750),

@@ -3,10 +3,12 @@
 use super::{
     bug::Bug,
     database::{EventId, Inbox, Kind, Outcome, Row},
+    member::Process,
+    parking::key_of,
     world::{CONSUMERS, Life, Step, World},
 };
 use crate::{
-    Class, Record,
+    Class, Record, Tier,
     consumer::{Done, Ticket},
     fate::Fate,
     header,
@@ -27,26 +29,51 @@ pub(super) struct Message {
     pub state: State,
 }
 
+/// What becomes of a message without a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Retry(Tier),
+    DeadLetter,
+    /// Dead, and without a place in the order of its key.
+    Unreadable,
+    /// The head of its key, which waits for it.
+    Park,
+    /// Not tried, or tried in vain, as its key is parked.
+    Behind,
+}
+
+#[derive(Clone)]
 pub(super) struct State {
     pub event: EventId,
     pub attempt: i32,
     tries: u32,
     waits: u32,
-    failed: Option<Fate>,
+    end: Option<End>,
+    /// Its key is free by now: it is to be worked on.
+    freed: bool,
     /// By a settlement of this very delivery.
     claimed: bool,
 }
 
 impl State {
     pub fn new(record: &Record) -> Self {
-        Self { event: event_of(record), attempt: record.attempt(), tries: 0, waits: 0, failed: None, claimed: false }
+        Self {
+            event: event_of(record),
+            attempt: record.attempt(),
+            tries: 0,
+            waits: 0,
+            end: None,
+            freed: false,
+            claimed: false,
+        }
     }
 
     fn row(&self) -> Inbox {
-        match self.failed {
+        match self.end {
             None => Inbox { outcome: Outcome::Done, attempt: self.attempt },
-            Some(Fate::Retry(_)) => Inbox { outcome: Outcome::Retrying, attempt: self.attempt + 1 },
-            Some(_) => Inbox { outcome: Outcome::Dead, attempt: self.attempt },
+            Some(End::Retry(_)) => Inbox { outcome: Outcome::Retrying, attempt: self.attempt + 1 },
+            Some(End::DeadLetter | End::Unreadable) => Inbox { outcome: Outcome::Dead, attempt: self.attempt },
+            Some(End::Park | End::Behind) => Inbox { outcome: Outcome::Parked, attempt: self.attempt },
         }
     }
 }
@@ -117,16 +144,10 @@ impl World {
                 return self.give_back(life, message, true);
             }
         }
-        let left = self.failures(consumer, event);
-        let class = match *left {
-            _ if event >= FOREIGN => Some(Class::Poison),
-            POISON => Some(Class::Poison),
-            0 => None,
-            _ => {
-                *left -= 1;
-                Some(Class::Transient)
-            }
-        };
+        if self.plan.ordered && event < FOREIGN && self.seems_parked(life, message) {
+            return self.finish(life, message, Some(End::Behind));
+        }
+        let class = self.fails(consumer, event);
         let Some(Message { state, .. }) = self.processes[life.process].messages.get_mut(&message) else { return };
         if let Some(class) = class {
             state.tries += 1;
@@ -138,11 +159,58 @@ impl World {
                     self.work_later(life, message, tries)
                 };
             }
-            state.failed = Some(self.policy.fate(class, attempt));
-        } else if self.bug == Some(Bug::RedisAsTruth) {
+            let end = self.end_of(event, class, attempt);
+            return self.finish(life, message, Some(end));
+        }
+        if self.bug == Some(Bug::RedisAsTruth) {
             self.seen.insert((consumer, event));
         }
-        self.processes[life.process].finished.push(message);
+        self.finish(life, message, None);
+    }
+
+    /// Whether this try fails, and how.
+    pub fn fails(&mut self, kind: usize, event: EventId) -> Option<Class> {
+        if event >= FOREIGN {
+            return Some(Class::Poison);
+        }
+        let left = self.failures(kind, event);
+        match *left {
+            0 => None,
+            POISON => Some(Class::Poison),
+            NEVER => Some(Class::Transient),
+            _ => {
+                *left -= 1;
+                Some(Class::Transient)
+            }
+        }
+    }
+
+    /// Whether `record` fails for this message.
+    pub fn record_fails(&mut self, consumer: usize, event: EventId) -> bool {
+        self.fails(consumer + 10, event) == Some(Class::Transient)
+    }
+
+    fn end_of(&self, event: EventId, class: Class, attempt: i32) -> End {
+        match self.policy.fate(class, attempt) {
+            _ if event >= FOREIGN => End::Unreadable,
+            Fate::Retry(_) if self.plan.ordered => End::Park,
+            Fate::Retry(tier) => End::Retry(tier),
+            _ => End::DeadLetter,
+        }
+    }
+
+    fn seems_parked(&self, life: Life, message: u64) -> bool {
+        let process = &self.processes[life.process];
+        let key = process.messages.get(&message).map(|message| key_of(&message.record));
+        key.is_some_and(|key| process.hints.contains(&key))
+    }
+
+    fn finish(&mut self, life: Life, message: u64, end: Option<End>) {
+        let process = &mut self.processes[life.process];
+        if let Some(Message { state, .. }) = process.messages.get_mut(&message) {
+            state.end = end;
+            process.finished.push(message);
+        }
         self.wake_settlers(life);
     }
 
@@ -151,7 +219,7 @@ impl World {
         self.after(wait, wait, Step::Worked { life, message });
     }
 
-    fn wait(&mut self, nth: u32) -> u64 {
+    pub fn wait(&mut self, nth: u32) -> u64 {
         let random = self.random.fraction();
         u64::try_from(self.retry.wait(nth, random).as_millis()).unwrap_or(1)
     }
@@ -172,7 +240,7 @@ impl World {
             let items = process.finished.drain(..count).collect();
             let batch = Batch { items, singles: Vec::new(), tries: 0, waits: 0, answer: Answer::Settled };
             process.slots[slot] = Some(batch);
-            self.after(1, 10 * slow, Step::Transact { life, slot });
+            self.after(1, 30 * slow, Step::Transact { life, slot });
         }
     }
 
@@ -205,27 +273,30 @@ impl World {
             return Some(Answer::Unavailable);
         }
         let messages = &self.processes[life.process].messages;
-        let items: Vec<(u64, State)> = batch
+        let items: Vec<(u64, State, Record)> = batch
             .items
             .iter()
-            .filter_map(|id| messages.get(id).map(|message| (*id, State { waits: 0, ..message.state })))
+            .filter_map(|id| messages.get(id).map(|message| (*id, message.state.clone(), message.record.clone())))
             .collect();
         let skips_inbox = self.bug == Some(Bug::SkipInbox);
-        let mut claimed = Vec::new();
-        for (id, state) in items {
-            if (skips_inbox && state.failed.is_none()) || self.database.claims(consumer, state.event, state.row()) {
+        let (mut claimed, mut closed, mut freed) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, mut state, record) in items {
+            let Some(end) = self.turn(&mut closed, consumer, &record, state.end) else {
+                freed.push(id);
+                continue;
+            };
+            state.end = end;
+            if (skips_inbox && state.end.is_none()) || self.database.claims(consumer, state.event, state.row()) {
                 claimed.push((id, state));
             }
         }
-        let emits = |state: &State| consumer == 0 && state.failed.is_none() && state.event < ECHO;
+        let emits = |state: &State| consumer == 0 && state.end.is_none() && state.event < ECHO;
         let locked = |state: &State| self.database.locked.contains(&self.checks.aggregate_of(state.event));
         if claimed.iter().any(|(_, state)| emits(state) && locked(state)) {
             return None;
         }
         for (_, state) in &claimed {
-            let left = self.failures(consumer + 10, state.event);
-            if state.failed.is_none() && *left > 0 && *left != POISON {
-                *left = if *left == NEVER { NEVER } else { *left - 1 };
+            if state.end.is_none() && self.record_fails(consumer, state.event) {
                 return Some(Answer::Failed);
             }
         }
@@ -233,7 +304,7 @@ impl World {
         if indefinite {
             self.reach("it is not known whether a settlement took place");
         }
-        if claimed.len() < batch.items.len() {
+        if claimed.len() + freed.len() < batch.items.len() {
             self.reach("a message has its outcome already");
         }
         if batch.items.len() > 1 {
@@ -242,9 +313,14 @@ impl World {
         if indefinite && self.random.chance(500) {
             return Some(Answer::Unavailable);
         }
+        for id in freed {
+            if let Some(message) = self.processes[life.process].messages.get_mut(&id) {
+                message.state.freed = true;
+            }
+        }
         for (id, state) in claimed {
             if let Some(message) = self.processes[life.process].messages.get_mut(&id) {
-                message.state.claimed = true;
+                (message.state.claimed, message.state.end) = (true, state.end);
             }
             self.apply(life, consumer, id, &state);
         }
@@ -256,22 +332,17 @@ impl World {
         if self.database.inbox.insert((consumer, event), row).is_none() && state.attempt == 0 {
             self.check_first_outcome(consumer, event);
         }
-        match state.failed {
-            None => {
-                *self.database.effects.entry((consumer, event)).or_default() += 1;
-                self.check_effect(consumer, event);
-                if consumer == 0 && event < ECHO {
-                    let aggregate = self.checks.aggregate_of(event);
-                    let id = self.database.new_id();
-                    self.write_event(id, aggregate, event + ECHO, "echo");
-                }
-            }
-            Some(Fate::Retry(tier)) => {
+        let Some(Message { record, .. }) = self.processes[life.process].messages.get(&message) else { return };
+        let record = record.clone();
+        match state.end {
+            None => self.write_effect(consumer, event),
+            Some(End::Park | End::Behind) => self.park(consumer, event, record),
+            Some(End::Retry(tier)) => {
                 self.reach(tier.name);
                 let wall_ms = self.processes[life.process].wall_ms(self.now);
                 let not_before = self.retry.not_before_ms(tier, wall_ms);
                 let topic = format!("{}.retry.{}", CONSUMERS[consumer], tier.name);
-                self.write_failure(life, consumer, message, Kind::Retry, topic, row.attempt, Some(not_before));
+                self.write_failure(consumer, event, &record, Kind::Retry, topic, row.attempt, Some(not_before));
             }
             Some(_) if self.bug == Some(Bug::DeadLetterAfterCommit) => {}
             Some(_) => {
@@ -281,26 +352,34 @@ impl World {
         }
     }
 
+    pub fn write_effect(&mut self, consumer: usize, event: EventId) {
+        *self.database.effects.entry((consumer, event)).or_default() += 1;
+        self.check_effect(consumer, event);
+        if consumer == 0 && event < ECHO {
+            let aggregate = self.checks.aggregate_of(event);
+            let id = self.database.new_id();
+            self.write_event(id, aggregate, event + ECHO, "echo");
+        }
+    }
+
     fn write_dead_letter(&mut self, life: Life, consumer: usize, message: u64) {
         let topic = format!("{}.dlq", CONSUMERS[consumer]);
-        let Some(attempt) = self.processes[life.process].messages.get(&message).map(|m| m.state.attempt) else {
-            return;
-        };
-        self.write_failure(life, consumer, message, Kind::DeadLetter, topic, attempt, None);
+        let Some(Message { state, record, .. }) = self.processes[life.process].messages.get(&message) else { return };
+        let (event, attempt, record) = (state.event, state.attempt, record.clone());
+        self.write_failure(consumer, event, &record, Kind::DeadLetter, topic, attempt, None);
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn write_failure(
+    pub fn write_failure(
         &mut self,
-        life: Life,
         consumer: usize,
-        message: u64,
+        event: EventId,
+        record: &Record,
         kind: Kind,
         topic: String,
         attempt: i32,
         not_before: Option<i64>,
     ) {
-        let Some(Message { record, state, .. }) = self.processes[life.process].messages.get(&message) else { return };
         let (origin, partition, offset) = record.origin();
         let mut headers = vec![
             (header::ATTEMPT.to_owned(), attempt.to_string()),
@@ -312,7 +391,7 @@ impl World {
         let row = Row {
             id: self.database.new_id(),
             kind,
-            event: state.event,
+            event,
             aggregate: None,
             topic,
             key: record.key.clone(),
@@ -355,9 +434,8 @@ impl World {
                 batch.tries += 1;
                 if batch.tries >= RECORD_TRIES
                     && let Some(message) = batch.items.first()
-                    && let Some(message) = self.processes[life.process].messages.get_mut(message)
                 {
-                    message.state.failed = Some(self.policy.fate(Class::Transient, message.state.attempt));
+                    self.give_up(life, *message);
                 }
                 Some(self.wait(batch.tries))
             }
@@ -375,9 +453,32 @@ impl World {
         self.after(1, 10, Step::Transact { life, slot });
     }
 
+    /// `record` has failed for it, again and again.
+    fn give_up(&mut self, life: Life, message: u64) {
+        let Some(Message { state, .. }) = self.processes[life.process].messages.get(&message) else { return };
+        let end = self.end_of(state.event, Class::Transient, state.attempt);
+        if let Some(message) = self.processes[life.process].messages.get_mut(&message) {
+            message.state.end = Some(end);
+        }
+    }
+
     fn settled(&mut self, life: Life, items: &[u64]) {
         let consumer = self.processes[life.process].group;
         for id in items {
+            let Process { messages, hints, .. } = &mut self.processes[life.process];
+            if let Some(message) = messages.get_mut(id) {
+                let parks = message.state.row().outcome == Outcome::Parked;
+                if std::mem::take(&mut message.state.freed) {
+                    message.state.end = None;
+                    hints.remove(&key_of(&message.record));
+                    self.reach("a message finds its key free again");
+                    self.after(1, 20, Step::Worked { life, message: *id });
+                    continue;
+                }
+                if parks {
+                    hints.insert(key_of(&message.record));
+                }
+            }
             let message = self.processes[life.process].messages.get(id);
             let dies = message.is_some_and(|m| m.state.claimed && m.state.row().outcome == Outcome::Dead);
             if dies && self.bug == Some(Bug::DeadLetterAfterCommit) {

@@ -7,9 +7,10 @@ use std::{
 use super::{
     bug::Bug,
     check::Checks,
-    database::{Database, RowId},
+    database::{Database, EventId, RowId},
     kafka::{Group, Kafka, Log, MemberId, Tp},
     member::Process,
+    parking::{Found, Key},
     plan::Plan,
     random::Random,
     relay::Relay,
@@ -47,7 +48,10 @@ pub(super) enum Step {
     Transact { life: Life, slot: usize },
     Answered { life: Life, slot: usize },
     CommitFailed { life: Life, partitions: Vec<Tp> },
+    DrainParked(Life),
+    TryParked { life: Life, key: Key, epoch: u64 },
     // Servers.
+    SettleParked { life: Life, key: Key, epoch: u64, event: EventId, found: Found },
     Commit { life: Life, member: MemberId, generation: u64, offsets: Vec<(Tp, i64)>, last: bool },
     SessionEnds { group: usize, member: MemberId, silent_since: Ms },
     RoundEnds { group: usize, round: u32 },
@@ -66,6 +70,8 @@ impl Step {
             | Self::HandedOver { life, .. }
             | Self::Worked { life, .. }
             | Self::Answered { life, .. }
+            | Self::DrainParked(life)
+            | Self::TryParked { life, .. }
             | Self::CommitFailed { life, .. } => Some(*life),
             _ => None,
         }
@@ -222,7 +228,10 @@ impl World {
                     continue;
                 }
             }
-            let fatal = matches!(step, Step::Worked { .. } | Step::Answered { .. } | Step::HandedOver { .. });
+            let fatal = matches!(
+                step,
+                Step::Worked { .. } | Step::Answered { .. } | Step::HandedOver { .. } | Step::TryParked { .. }
+            );
             if fatal && self.strikes(self.plan.crashes / 10) {
                 if let Some(life) = step.member() {
                     self.note(format!("instead of {step:?}:"));
@@ -230,7 +239,9 @@ impl World {
                 }
                 continue;
             }
-            if self.trace.is_some() && !matches!(step, Step::Tick(_) | Step::Poll(_) | Step::Drive(_)) {
+            if self.trace.is_some()
+                && !matches!(step, Step::Tick(_) | Step::Poll(_) | Step::Drive(_) | Step::DrainParked(_))
+            {
                 self.note(format!("{step:?}"));
             }
             let over = self.step(step);
@@ -263,6 +274,9 @@ impl World {
             Step::Transact { life, slot } => self.transact(life, slot),
             Step::Answered { life, slot } => self.answered(life, slot),
             Step::CommitFailed { life, partitions } => self.commit_failed(life, &partitions),
+            Step::DrainParked(life) => self.drain_parked(life),
+            Step::TryParked { life, key, epoch } => self.try_parked(life, key, epoch),
+            Step::SettleParked { life, key, epoch, event, found } => self.settle_parked(life, key, epoch, event, found),
             Step::Commit { life, member, generation, offsets, last } => {
                 self.commit_arrives(life, member, generation, &offsets, last);
             }
