@@ -1,13 +1,13 @@
 //! All decisions of the consumption, and nothing else: no runtime, no channel, no clock, no randomness. An [`Input`] and
 //! the time come in, [`Effect`]s go out; [`super::driver`] is its shell, and the simulation another one.
 //!
-//! A record's way: `intake` (current? due? admitted? charged) → its lane → [`Effect::Start`] → [`Input::Done`] → the
+//! A record's way: `intake` (current? admitted? charged) → its lane → `choose` → [`Effect::Start`] → [`Input::Done`] → the
 //! ledger's frontier → [`Effect::Commit`]. `assignment` says when partitions come and go.
 
 mod assignment;
 mod intake;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     budget::Budget,
@@ -92,6 +92,10 @@ pub(crate) struct Core {
     shutdown_drain: Duration,
     slots: Slots,
     lanes: Lanes<Lane, (Ticket, Record)>,
+    /// Of free lanes, not started yet.
+    ready: VecDeque<(Ticket, Record)>,
+    /// Messages that are out.
+    out: usize,
     budget: Budget,
     handovers: Vec<Handover>,
     /// Of the last assignment.
@@ -117,6 +121,8 @@ impl Core {
             shutdown_drain: config.shutdown_drain,
             slots: Slots::new(own_topics),
             lanes: Lanes::default(),
+            ready: VecDeque::new(),
+            out: 0,
             budget: Budget::new(config.in_flight_messages_max, config.in_flight_bytes_max),
             handovers: Vec::new(),
             generation: 0,
@@ -135,7 +141,7 @@ impl Core {
             return;
         }
         match input {
-            Input::Record { record, generation } => self.on_record(now, record, generation, effects),
+            Input::Record { record, generation } => self.on_record(now, record, generation),
             Input::Done(done) => self.on_done(done, effects),
             Input::Tick => self.on_tick(now, effects),
             Input::Assigned { partitions, generation } => self.on_assigned(partitions, generation, effects),
@@ -147,12 +153,13 @@ impl Core {
         }
     }
 
-    /// What follows from all inputs since the last call: pauses, handovers that are over, the end.
+    /// What follows from all inputs since the last call: starts, pauses, handovers that are over, the end.
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.over {
             return;
         }
-        self.start_what_is_due(now, effects);
+        self.admit_what_is_due(now);
+        self.start_what_is_ready(now, effects);
         self.finish_handovers(now, effects);
         if self.draining_until.is_some_and(|until| self.running() == 0 || now.elapsed >= until) {
             self.over = true;
@@ -173,7 +180,7 @@ impl Core {
 
     /// Messages that are out.
     pub fn running(&self) -> usize {
-        self.lanes.busy()
+        self.out
     }
 
     pub fn budget(&self) -> &Budget {
@@ -196,6 +203,7 @@ impl Core {
                 return self.fail(format!("the message at {source} offset {} was dropped", ticket.offset), effects);
             }
         };
+        self.out -= 1;
         self.budget.release(ticket.bytes);
         if let Some(partition) = self.slots.of_ticket(&ticket) {
             partition.running -= 1;
@@ -204,9 +212,7 @@ impl Core {
                 partition.last_settled_ms = Some(ticket.timestamp_ms);
             }
         }
-        if let Some((next, record)) = self.lanes.finish(&ticket.lane) {
-            self.start(next, record, effects);
-        }
+        self.ready.extend(self.lanes.finish(&ticket.lane));
     }
 
     fn on_tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
