@@ -23,6 +23,8 @@ pub mod relay;
 mod run;
 mod settle;
 mod setup;
+#[cfg(test)]
+mod simulation;
 
 pub use config::{ConsumerConfig, KafkaConfig, PostgresConfig, RetryConfig};
 pub use docfleet_outbox::{Draft, Event, EventMeta, Input};

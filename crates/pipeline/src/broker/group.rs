@@ -1,7 +1,11 @@
 //! The member's side of its consumer group: what the client calls back, on the poll thread.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +24,8 @@ pub(super) struct Context {
     pub(super) consumer: &'static str,
     events: mpsc::UnboundedSender<BrokerEvent>,
     generation: AtomicU64,
+    /// What is assigned now, each with its generation. Only the poll thread touches it.
+    owned: Mutex<HashMap<TopicPartition, u64>>,
     /// How long a revocation waits for the driver to settle what is in flight.
     drain: Duration,
 }
@@ -31,6 +37,7 @@ impl ConsumerContext for Context {
     fn pre_rebalance(&self, base: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Revoke(list) = rebalance else { return };
         let partitions = partitions_of(list);
+        self.give_up(&partitions);
         if base.assignment_lost() {
             self.count_rebalance("lost", &partitions);
             self.tell(BrokerEvent::Lost(partitions));
@@ -60,7 +67,7 @@ impl ConsumerContext for Context {
             Rebalance::Assign(list) => {
                 let partitions = partitions_of(list);
                 self.count_rebalance("assigned", &partitions);
-                let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+                let generation = self.take_on(&partitions);
                 self.tell(BrokerEvent::Assigned { partitions, generation });
             }
             Rebalance::Revoke(_) => {}
@@ -86,11 +93,30 @@ impl ConsumerContext for Context {
 
 impl Context {
     pub fn new(consumer: &'static str, events: mpsc::UnboundedSender<BrokerEvent>, drain: Duration) -> Self {
-        Self { consumer, events, generation: AtomicU64::new(0), drain }
+        Self { consumer, events, generation: AtomicU64::new(0), owned: Mutex::default(), drain }
     }
 
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Returns the generation of this assignment.
+    fn take_on(&self, partitions: &[TopicPartition]) -> u64 {
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let assigned = partitions.iter().map(|source| (source.clone(), generation));
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).extend(assigned);
+        generation
+    }
+
+    fn give_up(&self, partitions: &[TopicPartition]) {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).retain(|source, _| !partitions.contains(source));
+    }
+
+    /// Of offsets that were decided on when `generation` was the last assignment, those whose partition is still in the
+    /// same hands. The broker would take the others too: it does not ask whose a partition is.
+    pub(super) fn still_owned(&self, offsets: Offsets, generation: u64) -> Offsets {
+        let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        offsets.into_iter().filter(|(source, _)| owned.get(source).is_some_and(|since| *since <= generation)).collect()
     }
 
     pub(super) fn tell(&self, event: BrokerEvent) {
@@ -143,4 +169,23 @@ fn wait_for<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> Answer<T> {
 pub(super) fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
     let source = |topic: &str, partition| TopicPartition { topic: topic.into(), partition };
     list.elements().iter().map(|element| source(element.topic(), element.partition())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_waited_behind_a_rebalance_names_only_what_is_still_in_the_same_hands() {
+        let (events, _told) = mpsc::unbounded_channel();
+        let context = Context::new("c", events, Duration::ZERO);
+        let [kept, handed_over, back_again] =
+            [0, 1, 2].map(|partition| TopicPartition { topic: "t".into(), partition });
+        let then = context.take_on(&[kept.clone(), handed_over.clone(), back_again.clone()]);
+        let offsets = vec![(kept.clone(), 5), (handed_over.clone(), 6), (back_again.clone(), 7)];
+        assert_eq!(context.still_owned(offsets.clone(), then), offsets);
+        context.give_up(&[handed_over, back_again.clone()]);
+        context.take_on(&[back_again]);
+        assert_eq!(context.still_owned(offsets, then), [(kept, 5)], "the others may stand further by now");
+    }
 }

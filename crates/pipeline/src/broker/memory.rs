@@ -51,8 +51,8 @@ impl MemoryBroker {
     pub async fn next_commit(&mut self) -> Option<Offsets> {
         loop {
             match self.commands.recv().await? {
-                BrokerCommand::Commit(offsets) => return Some(offsets),
-                BrokerCommand::Close(offsets) => {
+                BrokerCommand::Commit { offsets, .. } => return Some(offsets),
+                BrokerCommand::Close { offsets, .. } => {
                     if let Some(closed) = self.closed.take() {
                         closed.send(()).ok();
                     }

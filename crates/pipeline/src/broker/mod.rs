@@ -47,9 +47,17 @@ pub struct Delivery {
 pub enum BrokerCommand {
     Pause(Vec<TopicPartition>),
     Resume(Vec<TopicPartition>),
-    Commit(Offsets),
+    /// `generation` is that of the last assignment the driver has seen. Whatever has changed hands since is left out: the
+    /// command may have waited behind a rebalance that committed more.
+    Commit {
+        offsets: Offsets,
+        generation: u64,
+    },
     /// Commit, wait for the answer, leave the group, end.
-    Close(Offsets),
+    Close {
+        offsets: Offsets,
+        generation: u64,
+    },
 }
 
 /// Both ends of the seam as the driver holds them. Commands to a broker that has ended are dropped.

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,6 +35,8 @@ pub(super) struct PollLoop<'c> {
     paused: HashSet<TopicPartition>,
     /// Given out by the client and without room. While it is not empty all partitions are paused.
     stash: VecDeque<Delivery>,
+    /// Of the record before: records come in runs of one topic, and share its name.
+    topic: Arc<str>,
 }
 
 /// Why the loop goes on or ends.
@@ -48,7 +51,7 @@ impl<'c> PollLoop<'c> {
         outlet: Outlet,
         orders: mpsc::UnboundedReceiver<BrokerCommand>,
     ) -> Self {
-        Self { base, outlet, orders, paused: HashSet::new(), stash: VecDeque::new() }
+        Self { base, outlet, orders, paused: HashSet::new(), stash: VecDeque::new(), topic: "".into() }
     }
 
     pub fn run(mut self) {
@@ -58,7 +61,8 @@ impl<'c> PollLoop<'c> {
     fn obey_orders(&mut self) -> Next {
         loop {
             match self.orders.try_recv() {
-                Ok(BrokerCommand::Close(offsets)) => {
+                Ok(BrokerCommand::Close { offsets, generation }) => {
+                    let offsets = self.base.context().still_owned(offsets, generation);
                     self.base.context().commit(self.base, &offsets, CommitMode::Sync);
                     self.base.unsubscribe();
                     return Next::End;
@@ -83,8 +87,11 @@ impl<'c> PollLoop<'c> {
                     self.warn("resume", self.base.resume(&list_of(&partitions)));
                 }
             }
-            BrokerCommand::Commit(offsets) => self.base.context().commit(self.base, &offsets, CommitMode::Async),
-            BrokerCommand::Close(_) => {}
+            BrokerCommand::Commit { offsets, generation } => {
+                let offsets = self.base.context().still_owned(offsets, generation);
+                self.base.context().commit(self.base, &offsets, CommitMode::Async);
+            }
+            BrokerCommand::Close { .. } => {}
         }
     }
 
@@ -96,7 +103,11 @@ impl<'c> PollLoop<'c> {
         match self.base.poll(POLL) {
             None => {}
             Some(Ok(message)) => {
-                let delivery = Delivery::new(record_of(&message), context.generation());
+                if &*self.topic != message.topic() {
+                    self.topic = message.topic().into();
+                }
+                let record = record_of(&message, Arc::clone(&self.topic));
+                let delivery = Delivery::new(record, context.generation());
                 return self.hand_over(delivery);
             }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
@@ -183,7 +194,7 @@ fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
     list
 }
 
-fn record_of(message: &BorrowedMessage<'_>) -> Record {
+fn record_of(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // rdkafka panics on a header name that is not UTF-8 (`BorrowedHeaders::try_get`); a panic here would end this process
     // and, at the same record, its successors.
@@ -194,7 +205,7 @@ fn record_of(message: &BorrowedMessage<'_>) -> Record {
     }));
     let headers_unreadable = read.is_err();
     Record {
-        source: TopicPartition { topic: message.topic().into(), partition: message.partition() },
+        source: TopicPartition { topic, partition: message.partition() },
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
         key: message.key().map(<[u8]>::to_vec),

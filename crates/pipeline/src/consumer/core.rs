@@ -1,13 +1,13 @@
 //! All decisions of the consumption, and nothing else: no runtime, no channel, no clock, no randomness. An [`Input`] and
 //! the time come in, [`Effect`]s go out; [`super::driver`] is its shell, and the simulation another one.
 //!
-//! A record's way: `intake` (current? due? admitted? charged) → its lane → [`Effect::Start`] → [`Input::Done`] → the
+//! A record's way: `intake` (current? admitted? charged) → its lane → `choose` → [`Effect::Start`] → [`Input::Done`] → the
 //! ledger's frontier → [`Effect::Commit`]. `assignment` says when partitions come and go.
 
 mod assignment;
 mod intake;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     budget::Budget,
@@ -64,7 +64,11 @@ pub(crate) enum Effect {
     Start(Ticket, Record),
     Pause(Vec<TopicPartition>),
     Resume(Vec<TopicPartition>),
-    Commit(Offsets),
+    /// As of this assignment; whatever has changed hands since must be left out.
+    Commit {
+        offsets: Offsets,
+        generation: u64,
+    },
     /// The answer to a revocation: commit this, then let the partitions go.
     HandOver {
         handover: u64,
@@ -73,7 +77,10 @@ pub(crate) enum Effect {
     /// A good moment to publish [`Core::progress`].
     Report,
     /// The orderly end: commit this, leave the group, end.
-    Close(Offsets),
+    Close {
+        offsets: Offsets,
+        generation: u64,
+    },
     /// The process must end with a failure. Nothing may be committed any more.
     Fail(String),
 }
@@ -85,8 +92,14 @@ pub(crate) struct Core {
     shutdown_drain: Duration,
     slots: Slots,
     lanes: Lanes<Lane, (Ticket, Record)>,
+    /// Of free lanes, not started yet.
+    ready: VecDeque<(Ticket, Record)>,
+    /// Messages that are out.
+    out: usize,
     budget: Budget,
     handovers: Vec<Handover>,
+    /// Of the last assignment.
+    generation: u64,
     committed_at: Duration,
     /// When all frontiers were last named, moved or not.
     renewed_at: Duration,
@@ -108,8 +121,11 @@ impl Core {
             shutdown_drain: config.shutdown_drain,
             slots: Slots::new(own_topics),
             lanes: Lanes::default(),
+            ready: VecDeque::new(),
+            out: 0,
             budget: Budget::new(config.in_flight_messages_max, config.in_flight_bytes_max),
             handovers: Vec::new(),
+            generation: 0,
             committed_at: Duration::ZERO,
             renewed_at: Duration::ZERO,
             draining_until: None,
@@ -125,7 +141,7 @@ impl Core {
             return;
         }
         match input {
-            Input::Record { record, generation } => self.on_record(now, record, generation, effects),
+            Input::Record { record, generation } => self.on_record(now, record, generation),
             Input::Done(done) => self.on_done(done, effects),
             Input::Tick => self.on_tick(now, effects),
             Input::Assigned { partitions, generation } => self.on_assigned(partitions, generation, effects),
@@ -137,16 +153,17 @@ impl Core {
         }
     }
 
-    /// What follows from all inputs since the last call: pauses, handovers that are over, the end.
+    /// What follows from all inputs since the last call: starts, pauses, handovers that are over, the end.
     pub fn flush(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.over {
             return;
         }
-        self.start_what_is_due(now, effects);
+        self.admit_what_is_due(now);
+        self.start_what_is_ready(now, effects);
         self.finish_handovers(now, effects);
         if self.draining_until.is_some_and(|until| self.running() == 0 || now.elapsed >= until) {
             self.over = true;
-            effects.push(Effect::Close(self.take_frontiers()));
+            effects.push(Effect::Close { offsets: self.take_frontiers(), generation: self.generation });
             return;
         }
         self.apply_pauses(effects);
@@ -163,7 +180,7 @@ impl Core {
 
     /// Messages that are out.
     pub fn running(&self) -> usize {
-        self.lanes.busy()
+        self.out
     }
 
     pub fn budget(&self) -> &Budget {
@@ -186,6 +203,7 @@ impl Core {
                 return self.fail(format!("the message at {source} offset {} was dropped", ticket.offset), effects);
             }
         };
+        self.out -= 1;
         self.budget.release(ticket.bytes);
         if let Some(partition) = self.slots.of_ticket(&ticket) {
             partition.running -= 1;
@@ -194,9 +212,7 @@ impl Core {
                 partition.last_settled_ms = Some(ticket.timestamp_ms);
             }
         }
-        if let Some((next, record)) = self.lanes.finish(&ticket.lane) {
-            self.start(next, record, effects);
-        }
+        self.ready.extend(self.lanes.finish(&ticket.lane));
     }
 
     fn on_tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -210,7 +226,7 @@ impl Core {
         }
         let offsets = self.take_frontiers();
         if !offsets.is_empty() {
-            effects.push(Effect::Commit(offsets));
+            effects.push(Effect::Commit { offsets, generation: self.generation });
         }
         effects.push(Effect::Report);
     }

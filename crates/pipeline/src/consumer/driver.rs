@@ -57,7 +57,10 @@ pub(crate) struct Driver<H: Handler> {
 /// How the loop ended.
 enum End {
     /// In order: these are the last offsets.
-    Closed(Offsets),
+    Closed {
+        offsets: Offsets,
+        generation: u64,
+    },
     Failed(String),
 }
 
@@ -121,7 +124,7 @@ impl<H: Handler> Driver<H> {
             match self.perform() {
                 None => {}
                 Some(End::Failed(why)) => return Err(why),
-                Some(End::Closed(offsets)) => return self.close(offsets).await,
+                Some(End::Closed { offsets, generation }) => return self.close(offsets, generation).await,
             }
         }
     }
@@ -156,14 +159,16 @@ impl<H: Handler> Driver<H> {
                 }
                 Effect::Pause(partitions) => self.connection.commands.send(BrokerCommand::Pause(partitions)),
                 Effect::Resume(partitions) => self.connection.commands.send(BrokerCommand::Resume(partitions)),
-                Effect::Commit(offsets) => self.connection.commands.send(BrokerCommand::Commit(offsets)),
+                Effect::Commit { offsets, generation } => {
+                    self.connection.commands.send(BrokerCommand::Commit { offsets, generation });
+                }
                 Effect::HandOver { handover, settled } => {
                     // No one listens when the rebalance ran out of time; then nothing is committed, and all is
                     // delivered again.
                     self.handovers.remove(&handover).map(|waiting| waiting.send(settled).ok());
                 }
                 Effect::Report => self.publish(),
-                Effect::Close(offsets) => end = Some(End::Closed(offsets)),
+                Effect::Close { offsets, generation } => end = Some(End::Closed { offsets, generation }),
                 Effect::Fail(why) => end = Some(End::Failed(why)),
             }
         }
@@ -171,7 +176,7 @@ impl<H: Handler> Driver<H> {
         end
     }
 
-    async fn close(self, offsets: Offsets) -> Result<(), String> {
+    async fn close(self, offsets: Offsets, generation: u64) -> Result<(), String> {
         if self.core.running() > 0 {
             tracing::warn!(
                 running = self.core.running(),
@@ -180,7 +185,7 @@ impl<H: Handler> Driver<H> {
         }
         self.publish();
         let Connection { events, records, commands, closed } = self.connection;
-        commands.send(BrokerCommand::Close(offsets));
+        commands.send(BrokerCommand::Close { offsets, generation });
         // The poll thread must find nobody for a handover, the one that is open or one that begins now: it would wait for
         // an answer.
         drop((events, records, self.handovers));

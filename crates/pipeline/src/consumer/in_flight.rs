@@ -19,6 +19,14 @@ pub(crate) struct Ticket {
     pub lane: Lane,
 }
 
+#[cfg(test)]
+impl Ticket {
+    /// For tests that only pass it on.
+    pub fn of_test(offset: i64) -> Self {
+        Self { slot: SlotId::default(), offset, timestamp_ms: 0, epoch: 0, bytes: 0, lane: Lane(0) }
+    }
+}
+
 /// How a message came back.
 #[derive(Debug)]
 pub(crate) enum Done {
@@ -66,5 +74,21 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.report(Done::Dropped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_message_comes_back_once_and_letting_go_of_it_is_told() {
+        let (done, mut told) = mpsc::unbounded_channel();
+        InFlight::new(Ticket::of_test(1), done.clone()).settled();
+        drop(InFlight::new(Ticket::of_test(2), done));
+        assert!(matches!(told.try_recv().unwrap(), Done::Settled(Ticket { offset: 1, .. })));
+        assert!(matches!(told.try_recv().unwrap(), Done::Dropped(Ticket { offset: 2, .. })));
+        assert!(told.try_recv().is_err());
     }
 }

@@ -7,7 +7,7 @@ use super::{in_flight::Ticket, ledger::Ledger, progress::PartitionProgress};
 use crate::{Record, broker::Offsets, message::TopicPartition};
 
 /// A partition's number within this process: names are compared once, at the door.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SlotId(u32);
 
 /// A partition that was ours at least once.

@@ -11,6 +11,7 @@ impl Core {
         let ids: Vec<SlotId> = partitions.iter().map(|source| self.slots.intern(source)).collect();
         // None of them is ours, says the client's contract; if one was, its successor begins anew all the same.
         self.withdraw(&ids);
+        self.generation = generation;
         for id in ids {
             if let Some(slot) = self.slots.get_mut(id) {
                 slot.partition = Some(Partition::new(generation));
@@ -63,11 +64,18 @@ impl Core {
                 self.pauses_changed = true;
             }
         }
-        if self.lanes.queued() == 0 {
-            return;
+        if self.lanes.queued() > 0 {
+            for (ticket, _) in self.lanes.drain_queued(|(ticket, _)| ids.contains(&ticket.slot)) {
+                self.budget.release(ticket.bytes);
+            }
         }
-        for (ticket, _) in self.lanes.drain_queued(|(ticket, _)| ids.contains(&ticket.slot)) {
-            self.budget.release(ticket.bytes);
+        for (ticket, record) in std::mem::take(&mut self.ready) {
+            if ids.contains(&ticket.slot) {
+                self.budget.release(ticket.bytes);
+                self.ready.extend(self.lanes.finish(&ticket.lane));
+            } else {
+                self.ready.push_back((ticket, record));
+            }
         }
     }
 

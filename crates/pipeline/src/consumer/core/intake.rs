@@ -29,7 +29,7 @@ fn admission(slot: &Slot, record: &Record, now: Now) -> Admission {
 }
 
 impl Core {
-    pub(super) fn on_record(&mut self, now: Now, mut record: Record, generation: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn on_record(&mut self, now: Now, mut record: Record, generation: u64) {
         let Some(id) = self.slots.find(&record.source) else { return };
         let Some(slot) = self.slots.get_mut(id) else { return };
         // What waited outside while its partition was revoked, perhaps to come back later, will be delivered again.
@@ -44,7 +44,7 @@ impl Core {
         let Some(partition) = &mut slot.partition else { return };
         if partition.held.is_empty() {
             if admitted == Admission::Run {
-                return self.admit(id, record, effects);
+                return self.admit(id, record);
             }
             self.holding += 1;
             self.pauses_changed = true;
@@ -53,7 +53,7 @@ impl Core {
     }
 
     /// Takes out of every partition what is not held back any more, as far as the budget goes.
-    pub(super) fn start_what_is_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn admit_what_is_due(&mut self, now: Now) {
         if self.holding == 0 || !self.takes_records() {
             return;
         }
@@ -61,7 +61,7 @@ impl Core {
             while self.takes_records()
                 && let Some(record) = self.next_due(id, now)
             {
-                self.admit(id, record, effects);
+                self.admit(id, record);
             }
         }
     }
@@ -81,7 +81,7 @@ impl Core {
         record
     }
 
-    fn admit(&mut self, id: SlotId, record: Record, effects: &mut Vec<Effect>) {
+    fn admit(&mut self, id: SlotId, record: Record) {
         let Some(partition) = self.slots.partition_mut(id) else { return };
         if !partition.ledger.charge(record.offset, record.timestamp_ms) {
             return;
@@ -95,16 +95,25 @@ impl Core {
             lane: lane_of(id, &record),
         };
         self.budget.charge(ticket.bytes);
-        if let Some((ticket, record)) = self.lanes.push(ticket.lane, (ticket, record)) {
-            self.start(ticket, record, effects);
+        if let Some(free) = self.lanes.push(ticket.lane, (ticket, record)) {
+            self.ready.push_back(free);
         }
     }
 
-    pub(super) fn start(&mut self, ticket: Ticket, record: Record, effects: &mut Vec<Effect>) {
-        if let Some(partition) = self.slots.of_ticket(&ticket) {
-            partition.running += 1;
+    pub(super) fn start_what_is_ready(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        while let Some((ticket, record)) = self.choose(now) {
+            self.out += 1;
+            if let Some(partition) = self.slots.of_ticket(&ticket) {
+                partition.running += 1;
+            }
+            effects.push(Effect::Start(ticket, record));
         }
-        effects.push(Effect::Start(ticket, record));
+    }
+
+    /// The one gate between a message whose lane is free and its start: whatever chooses, paces or holds back decides here.
+    /// What it keeps stays in `ready`, where a revocation finds it. Asked at every flush, so at every tick.
+    fn choose(&mut self, _: Now) -> Option<(Ticket, Record)> {
+        self.ready.pop_front()
     }
 }
 

@@ -66,7 +66,7 @@ fn nothing_happens_any_more_after_a_failure() {
         Input::Tick,
     ];
     let effects = feed(&mut core, at(60), inputs);
-    assert!(matches!(effects[..], [Effect::Resume(_), Effect::Start(..), Effect::Fail(_)]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::Resume(_), Effect::Fail(_)]), "{effects:?}");
 }
 
 #[test]
@@ -84,4 +84,20 @@ fn an_assignment_of_what_is_still_ours_begins_anew() {
     );
     assert_eq!(started(&effects), [5]);
     assert_eq!(started(&feed(&mut core, at(9), vec![Input::Tick])), [] as [i64; 0]);
+}
+
+#[test]
+fn what_is_ready_and_not_started_goes_with_its_partition() {
+    let mut core = Core::new(&ConsumerConfig::default(), "idle.retry.".to_owned());
+    let with_key = |partition, offset| Record { key: Some(b"k".to_vec()), ..record(partition, offset, None) };
+    let inputs = vec![
+        Input::Assigned { partitions: vec![source(0), source(1)], generation: 1 },
+        Input::Record { record: with_key(0, 0), generation: 1 },
+        Input::Record { record: with_key(0, 1), generation: 1 },
+        Input::Record { record: with_key(1, 7), generation: 1 },
+        Input::Lost(vec![source(0)]),
+    ];
+    let effects = feed(&mut core, at(0), inputs);
+    assert_eq!(started(&effects), [7], "its lane is free");
+    assert_eq!((core.budget().messages(), core.running()), (1, 1));
 }

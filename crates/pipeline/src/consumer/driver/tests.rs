@@ -293,7 +293,7 @@ async fn a_pause_does_not_outlive_the_assignment_it_was_made_in() {
     let told = |command: &BrokerCommand| match command {
         BrokerCommand::Pause(_) => Some("pause"),
         BrokerCommand::Resume(_) => Some("resume"),
-        BrokerCommand::Commit(_) | BrokerCommand::Close(_) => None,
+        BrokerCommand::Commit { .. } | BrokerCommand::Close { .. } => None,
     };
     let mut all = Vec::new();
     for _ in 0..2 {
