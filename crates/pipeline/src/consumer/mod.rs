@@ -14,6 +14,8 @@ mod watchdog;
 
 pub(crate) use driver::Driver;
 pub(crate) use in_flight::InFlight;
+#[cfg(test)]
+pub(crate) use in_flight::{Lane, Ticket};
 pub(crate) use presence::announce;
 pub(crate) use progress::Progress;
 pub(crate) use watchdog::watch;

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{
-    Failure, Handler, Record, Worked,
+    Class, Failure, Handler, Record, Worked,
     consumer::InFlight,
     fate::Fate,
     message::{Identity, PLACE_DAY},
@@ -50,8 +50,7 @@ impl Item {
         }
     }
 
-    /// Another payload under an id that has an outcome: dead, under the identity of its place.
-    pub fn collided(&mut self, fate: Fate) {
+    fn collided(&mut self, fate: Fate) {
         let detail = format!("another payload has the event id {}", self.identity.event_id);
         self.identity = Identity::of_place(&self.record);
         self.digest = None;
@@ -132,6 +131,14 @@ impl<H: Handler> Batch<H> {
         self.worked.get(..count).unwrap_or_default()
     }
 
+    /// Of `events` the outcome was given to another payload: dead, each under the identity of its place.
+    pub fn collided(&mut self, events: &HashSet<Uuid>) {
+        self.worked.retain(|worked| !events.contains(&worked.message.meta.event_id));
+        for item in self.items.iter_mut().filter(|item| events.contains(&item.identity.event_id)) {
+            item.collided(H::POLICY.fate(Class::Poison, item.record.attempt()));
+        }
+    }
+
     /// Two halves, in order. A batch with one bad message among n is so settled in some 2 log n transactions.
     pub fn halves(mut self) -> (Self, Self) {
         let second = self.items.split_off(self.items.len() / 2);
@@ -176,4 +183,117 @@ pub(super) fn take_batch<H: Handler>(waiting: &mut Vec<Finished<H>>) -> Batch<H>
     }
     waiting.drain(..taken).for_each(|finished| batch.push(finished));
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use docfleet_outbox::{EventMeta, Input, apache_avro::Schema};
+    use proptest::prelude::*;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        Message, Outcome, Policy, Recorded, Settlement, WorkContext,
+        consumer::{Lane, Ticket},
+        message::TopicPartition,
+    };
+
+    struct Nothing;
+
+    impl Input for Nothing {
+        fn topics() -> Vec<&'static str> {
+            vec!["t"]
+        }
+
+        fn decode(_: &Schema, _: &[u8]) -> Result<(EventMeta, Self), docfleet_outbox::Error> {
+            Err(docfleet_outbox::Error::NotFramed)
+        }
+    }
+
+    struct InOrder;
+
+    impl Handler for InOrder {
+        type In = Nothing;
+        type Finding = ();
+        const POLICY: Policy = Policy::ORDERED;
+
+        async fn work(&self, _: &Message<Nothing>, _: &WorkContext) -> Outcome<()> {
+            Ok(())
+        }
+
+        async fn record(&self, _: &[Worked<Nothing, ()>], _: &mut Settlement<'_>) -> Recorded {
+            Ok(())
+        }
+    }
+
+    /// Failed messages at these offsets, each with its key and its fate.
+    fn waiting(of: &[(i64, &str, Fate)]) -> Vec<Finished<InOrder>> {
+        let (done, _) = mpsc::unbounded_channel();
+        let message = |(offset, key, fate): &(i64, &str, Fate)| {
+            let source = TopicPartition { topic: "t".into(), partition: 0 };
+            let (lane, bytes) = (Lane::Alone(0), 0);
+            let ticket = Ticket { source: source.clone(), offset: *offset, timestamp_ms: 0, epoch: 0, bytes, lane };
+            let record = Record {
+                source,
+                offset: *offset,
+                timestamp_ms: 0,
+                key: Some(key.as_bytes().to_vec()),
+                payload: None,
+                headers: vec![],
+                headers_unreadable: false,
+            };
+            Finished {
+                in_flight: InFlight::new(ticket, done.clone()),
+                identity: Identity::of_place(&record),
+                record,
+                conclusion: Conclusion::Failed(Failure::transient("asked-to", ""), *fate),
+            }
+        };
+        of.iter().map(message).collect()
+    }
+
+    fn offsets(batch: &Batch<InOrder>) -> Vec<i64> {
+        batch.items.iter().map(|item| item.record.offset).collect()
+    }
+
+    #[test]
+    fn a_batch_holds_each_event_once() {
+        let mut open =
+            waiting(&[(1, "a", Fate::Park), (2, "b", Fate::Park), (1, "c", Fate::Park), (3, "d", Fate::Park)]);
+        assert_eq!(offsets(&take_batch(&mut open)), [1, 2]);
+        assert_eq!(offsets(&take_batch(&mut open)), [1, 3]);
+    }
+
+    #[test]
+    fn a_batch_ends_before_a_message_whose_key_an_earlier_one_may_close() {
+        let mut open = waiting(&[(1, "a", Fate::Park), (2, "b", Fate::DeadLetter), (3, "a", Fate::DeadLetter)]);
+        assert_eq!(offsets(&take_batch(&mut open)), [1, 2]);
+        assert_eq!(offsets(&take_batch(&mut open)), [3]);
+    }
+
+    proptest! {
+        /// As `Settler::settle` does: one bad message among n is found with few transactions, and no other waits for ever.
+        #[test]
+        fn one_bad_message_is_isolated_in_logarithmic_many_transactions(n in 1_i64..300, bad in 0_i64..300) {
+            let bad = bad % n;
+            let messages: Vec<(i64, String)> = (0..n).map(|offset| (offset, offset.to_string())).collect();
+            let messages: Vec<(i64, &str, Fate)> =
+                messages.iter().map(|(offset, key)| (*offset, key.as_str(), Fate::DeadLetter)).collect();
+            let mut open = vec![take_batch(&mut waiting(&messages))];
+            let (mut settled, mut transactions) = (Vec::new(), 0);
+            while let Some(batch) = open.pop() {
+                transactions += 1;
+                let inside = offsets(&batch);
+                if inside.contains(&bad) && inside.len() > 1 {
+                    let (first, second) = batch.halves();
+                    open.push(second);
+                    open.push(first);
+                } else {
+                    settled.extend(inside);
+                }
+            }
+            prop_assert_eq!(settled, (0..n).collect::<Vec<_>>());
+            prop_assert!(transactions <= 2 * (n.ilog2() + 1) + 1, "{} for {}", transactions, n);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Batch, End, Item, Settled, Settlement, Settler, TRANSACTION_TIMEOUT};
 use crate::{
-    Class, Failure, Handler,
+    Failure, Handler,
     database::in_time,
     failure,
     fate::Fate,
@@ -43,9 +43,7 @@ impl<H: Handler> Settler<H> {
                 break;
             }
             // They are claimed in the next round, under the identity of their places, which collide with nothing.
-            for item in batch.items.iter_mut().filter(|item| collided.contains(&item.identity.event_id)) {
-                item.collided(H::POLICY.fate(Class::Poison, item.record.attempt()));
-            }
+            batch.collided(&collided);
         }
         let released = release_places(&mut transaction, self.consumer, &batch.items).await.map_err(database)?;
         if !settled.all && settled.claimed.is_empty() && !released {
