@@ -26,7 +26,9 @@ pub struct PassOn;
 impl Handler for PassOn {
     type In = Loaded;
     type Finding = ();
-    const POLICY: Policy = Policy { transient: Exhausted::DeadLetter, ..Policy::UNORDERED };
+    /// One retry topic, as idle partitions cost a little.
+    const POLICY: Policy =
+        Policy { transient: Exhausted::RetryTopics(&[Policy::TIERS[0]]), ..Policy::UNORDERED };
 
     async fn work(&self, _: &Message<Loaded>, _: &WorkContext) -> Outcome<()> {
         Ok(())

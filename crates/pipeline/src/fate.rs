@@ -34,7 +34,6 @@ impl Policy {
                     None => Fate::DeadLetter,
                 },
                 Exhausted::ParkKey => Fate::Park,
-                Exhausted::DeadLetter => Fate::DeadLetter,
             },
             Class::Poison => match self.poison {
                 Poisoned::DeadLetter => Fate::DeadLetter,
@@ -65,8 +64,6 @@ mod tests {
         assert_eq!(Policy::ORDERED.fate(Class::Poison, 0), Fate::DeadLetter);
         let held = Policy { poison: Poisoned::DeadLetterAndHoldKey, ..Policy::ORDERED };
         assert_eq!(held.fate(Class::Poison, 0), Fate::DeadLetterAndHold);
-        let dies = Policy { transient: Exhausted::DeadLetter, ..Policy::UNORDERED };
-        assert_eq!(dies.fate(Class::Transient, 0), Fate::DeadLetter);
     }
 
     #[test]

@@ -18,8 +18,6 @@ pub enum Exhausted {
     /// *Ordered*: the key is parked in PostgreSQL, its later messages go behind, other keys flow. See `[parked]` for the
     /// bounds, beyond which the whole key becomes dead letters.
     ParkKey,
-    /// Dead at once. Later messages of the key pass.
-    DeadLetter,
 }
 
 /// What ends a message that will never work.
@@ -64,7 +62,7 @@ pub enum Incoherent {
     NoDeadline,
     #[error("work_deadline is {0:?}: a hanging try would hold its key for so long; {DEADLINE_MAX:?} at most")]
     LongDeadline(Duration),
-    #[error("RetryTopics names no topic; say DeadLetter when a transient failure is to be the end")]
+    #[error("RetryTopics names no topic: a replay of a dead letter could not come back; name one at least")]
     NoTiers,
     #[error("the retry topic {0:?} does not wait longer than the one before it; sort the tiers, shortest first")]
     UnsortedTiers(&'static str),
@@ -109,12 +107,12 @@ impl Policy {
         matches!(self.transient, Exhausted::ParkKey)
     }
 
-    /// The retry topics that the consumer reads. An ordered one writes to none, but an operator's replay of a single dead
-    /// letter comes through the first.
+    /// The retry topics that the consumer reads. An ordered one writes to none of them; but an operator's replay of a
+    /// single dead letter comes through the first, and what was on its way when the policy changed through the others.
     pub(crate) fn retry_topics(&self) -> &'static [Tier] {
         match self.transient {
             Exhausted::RetryTopics(tiers) => tiers,
-            Exhausted::ParkKey | Exhausted::DeadLetter => Self::TIERS.get(..1).unwrap_or_default(),
+            Exhausted::ParkKey => Self::TIERS,
         }
     }
 
@@ -180,7 +178,7 @@ mod tests {
         assert_eq!(through(const { &[tier("now", 0)] }), Err(Incoherent::UnsortedTiers("now")));
         assert_eq!(through(const { &[tier("1m", 60), tier("10s", 10)] }), Err(Incoherent::UnsortedTiers("10s")));
         assert_eq!(through(const { &[tier("1m", 60), tier("1m", 90)] }), Err(Incoherent::TwinTiers("1m")));
-        assert!(Incoherent::NoTiers.to_string().contains("say DeadLetter"));
+        assert!(Incoherent::NoTiers.to_string().contains("name one at least"));
     }
 
     #[test]

@@ -46,6 +46,13 @@ pub(crate) enum Conclusion<H: Handler> {
     Behind(oneshot::Sender<(InFlight, Record)>),
 }
 
+/// A parked message whose work is done.
+pub(crate) struct Tried<H: Handler> {
+    /// As it is now: a message may be readable that was not when it was parked.
+    pub identity: Identity,
+    pub worked: Worked<H::In, H::Finding>,
+}
+
 pub(crate) struct Processor<H: Handler> {
     pub handler: Arc<H>,
     pub consumer: &'static str,
@@ -88,7 +95,7 @@ impl<H: Handler> Processor<H> {
     }
 
     /// One try of a message that was parked, with its identity as it is now. Waits for nothing but a free slot.
-    pub async fn try_parked(&self, record: &Record) -> Outcome<(Identity, Worked<H::In, H::Finding>)> {
+    pub async fn try_parked(&self, record: &Record) -> Outcome<Tried<H>> {
         let (meta, event) = self.decode(record).await?;
         let identity = Identity::of_event(&meta, record);
         let span = self.span_of(record, &identity, &meta);
@@ -98,7 +105,7 @@ impl<H: Handler> Processor<H> {
             self.attempt(&message).await
         };
         let finding = trying.instrument(span).await?;
-        Ok((identity, Worked { message, finding }))
+        Ok(Tried { identity, worked: Worked { message, finding } })
     }
 
     /// Nothing when the message has its outcome or its place; itself when its key is free by now.

@@ -1,4 +1,7 @@
-use std::fmt::{self, Display};
+use std::{
+    collections::HashSet,
+    fmt::{self, Display},
+};
 
 use docfleet_outbox::insert_rows;
 use sqlx::{Connection, PgConnection};
@@ -6,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     lease::{Lease, Parked},
+    outcomes::Outcomes,
     stored::{Stored, stored_columns},
 };
 use crate::{
@@ -15,6 +19,16 @@ use crate::{
 
 /// Messages in one transaction: with the largest payloads some 50 MB.
 const CHUNK: i64 = 100;
+
+/// How far a group has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Buried {
+    /// The key is not ours any more; nothing was done.
+    Fenced,
+    Partly,
+    /// All of the key are dead letters, and it is free.
+    Wholly,
+}
 
 /// Of those that stood behind the one that failed.
 const BEHIND: &str = "behind-dead-head";
@@ -64,18 +78,18 @@ impl Parked {
 
 impl<H: Handler> Settler<H> {
     /// Makes the next messages of the key dead letters of one group, in their order. In small transactions: until the last
-    /// one the key stays parked and what arrives joins the group. Returns whether it was the last.
-    pub(super) async fn bury(&self, lease: &Lease, bound: Bound) -> Result<bool, Failure> {
+    /// one the key stays parked and what arrives joins the group.
+    pub(super) async fn bury(&self, lease: &Lease, bound: Bound) -> Result<Buried, Failure> {
         let mut connection = self.pool.acquire().await.map_err(|e| crate::of_database(&e))?;
         let answered = tokio::time::timeout(TRANSACTION_TIMEOUT, self.bury_in(&mut connection, lease, bound)).await;
         settled_in_time(answered, connection)
     }
 
-    async fn bury_in(&self, connection: &mut PgConnection, lease: &Lease, bound: Bound) -> Result<bool, Failure> {
+    async fn bury_in(&self, connection: &mut PgConnection, lease: &Lease, bound: Bound) -> Result<Buried, Failure> {
         let database = |error: sqlx::Error| crate::of_database(&error);
         let mut transaction = connection.begin().await.map_err(database)?;
         let Some(parked) = lease.lock(&mut transaction, self.consumer).await.map_err(database)? else {
-            return Ok(true);
+            return Ok(Buried::Fenced);
         };
         let chunk = self.chunk(&mut transaction, lease).await.map_err(database)?;
         let group = parked.group_id.unwrap_or_else(Uuid::now_v7);
@@ -91,7 +105,7 @@ impl<H: Handler> Settler<H> {
         .await
         .map_err(database)?;
         transaction.commit().await.map_err(database)?;
-        Ok(ended.rows_affected() > 0)
+        Ok(if ended.rows_affected() > 0 { Buried::Wholly } else { Buried::Partly })
     }
 
     async fn chunk(&self, connection: &mut PgConnection, lease: &Lease) -> Result<Vec<Stored>, sqlx::Error> {
@@ -117,7 +131,7 @@ impl<H: Handler> Settler<H> {
         chunk: Vec<Stored>,
     ) -> Result<(), sqlx::Error> {
         let carrier = self.carrier();
-        let (mut seqs, mut ids, mut days, mut reasons, mut letters) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut seqs, mut outcomes, mut letters) = (Vec::new(), Outcomes::default(), Vec::new());
         let size = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
         for (position, stored) in (parked.buried + 1..).zip(chunk) {
             let (seq, record, identity) = stored.into_parts();
@@ -130,22 +144,9 @@ impl<H: Handler> Settler<H> {
             letter.headers.push((header::GROUP_POSITION.to_owned(), position.to_string()));
             letters.push(letter);
             seqs.push(seq);
-            ids.push(identity.event_id);
-            days.push(identity.event_day);
-            reasons.push(reason);
+            outcomes.push(&record, &identity, "dead", Some(&reason));
         }
-        let died: Vec<Uuid> = sqlx::query_scalar(
-            r"UPDATE pipeline.inbox i SET outcome = 'dead', reason = u.reason, settled_at = clock_timestamp()
-                FROM UNNEST($2::uuid[], $3::date[], $4::text[]) AS u (event_id, event_day, reason)
-               WHERE i.consumer = $1 AND i.event_id = u.event_id AND i.event_day = u.event_day AND i.outcome = 'parked'
-              RETURNING i.event_id",
-        )
-        .bind(self.consumer)
-        .bind(ids)
-        .bind(days)
-        .bind(reasons)
-        .fetch_all(&mut *connection)
-        .await?;
+        let died: HashSet<Uuid> = outcomes.claim(&mut *connection, self.consumer).await?.into_iter().collect();
         // Others have an outcome already, by an operator's hand.
         letters.retain(|letter| died.contains(&letter.event_id));
         insert_rows(&mut *connection, letters).await?;

@@ -6,12 +6,16 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    bury::Step,
+    bury::{Buried, Step},
     lease::{self, Lease},
     resume::{Found, Head, Resumed},
     stored::{Stored, stored_columns},
 };
-use crate::{Class, Failure, Handler, Outcome, ParkedConfig, metric, of_database, process::Processor, settle::Settler};
+use crate::{
+    Class, Failure, Handler, Outcome, ParkedConfig, metric, of_database,
+    process::{Processor, Tried},
+    settle::Settler,
+};
 
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// Keys that a process remembers as parked. Behind others a message is tried once in vain.
@@ -132,14 +136,16 @@ impl<H: Handler> Drainer<H> {
             };
             match (step, head) {
                 (Step::Leave, _) => return Ok(()),
-                (Step::Bury(bound), _) => {
-                    if self.settler.bury(lease, bound).await? {
+                (Step::Bury(bound), _) => match self.settler.bury(lease, bound).await? {
+                    Buried::Partly => {}
+                    Buried::Fenced => return Ok(()),
+                    Buried::Wholly => {
                         tracing::error!(consumer, %bound, "a parked key became dead letters, as one group");
                         self.settler.wake.notify_one();
                         self.settler.parked.released(&lease.key);
                         return Ok(());
                     }
-                }
+                },
                 (Step::Try, Some(head)) => {
                     if !self.one(lease, lost, &head, attempts).await? {
                         return Ok(());
@@ -218,15 +224,10 @@ impl<H: Handler> Drainer<H> {
         Ok(false)
     }
 
-    async fn settle(
-        &self,
-        lease: &Lease,
-        head: &Head,
-        tried: Outcome<(crate::message::Identity, crate::Worked<H::In, H::Finding>)>,
-    ) -> Result<Resumed, Failure> {
+    async fn settle(&self, lease: &Lease, head: &Head, tried: Outcome<Tried<H>>) -> Result<Resumed, Failure> {
         let recorded = match tried {
-            Ok((identity, worked)) => {
-                let found = Found::Worked(identity, worked);
+            Ok(tried) => {
+                let found = Found::Worked(Box::new(tried));
                 match self.settler.resume(lease, head, &found).await {
                     Ok(resumed) => {
                         self.settler.resumed(&found, resumed).await;

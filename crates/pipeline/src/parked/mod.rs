@@ -28,6 +28,7 @@ mod bury;
 mod drainer;
 mod hints;
 mod lease;
+mod outcomes;
 mod resume;
 mod stored;
 mod turn;

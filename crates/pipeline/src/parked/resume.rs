@@ -4,15 +4,14 @@ use docfleet_outbox::insert_rows;
 use futures::FutureExt;
 use sqlx::{Connection, PgConnection};
 
-use super::lease::Lease;
+use super::{lease::Lease, outcomes::Outcomes};
 use crate::{
-    Failure, Handler, Record, Worked,
+    Failure, Handler, Record,
     fate::Fate,
     message::Identity,
     metric,
-    settle::{
-        COMMITTED_TIMEOUT, Settlement, Settler, TRANSACTION_TIMEOUT, digest_of, of_outbox, panicked, settled_in_time,
-    },
+    process::Tried,
+    settle::{COMMITTED_TIMEOUT, Settlement, Settler, TRANSACTION_TIMEOUT, of_outbox, panicked, settled_in_time},
 };
 
 /// The head of a parked key.
@@ -25,8 +24,7 @@ pub(super) struct Head {
 
 /// What the drainer found out about a head.
 pub(super) enum Found<H: Handler> {
-    /// With the identity that it has now: a message may be readable that was not when it was parked.
-    Worked(Identity, Worked<H::In, H::Finding>),
+    Worked(Box<Tried<H>>),
     /// With [`Fate::DeadLetter`] or [`Fate::DeadLetterAndHold`].
     Dead(Failure, Fate),
 }
@@ -60,8 +58,8 @@ impl<H: Handler> Settler<H> {
         }
         self.wake.notify_one();
         let outcome = match found {
-            Found::Worked(_, worked) => {
-                let fresh = std::slice::from_ref(worked);
+            Found::Worked(tried) => {
+                let fresh = std::slice::from_ref(&tried.worked);
                 if tokio::time::timeout(COMMITTED_TIMEOUT, self.handler.committed(fresh)).await.is_err() {
                     tracing::warn!(consumer = self.consumer, "what follows the commit takes too long; left out");
                 }
@@ -87,9 +85,9 @@ impl<H: Handler> Settler<H> {
         }
         if self.claim_parked(&mut transaction, head, found).await.map_err(database)? {
             match found {
-                Found::Worked(_, worked) => {
+                Found::Worked(tried) => {
                     let mut settlement = Settlement::new(&mut transaction, self.consumer);
-                    let recording = self.handler.record(std::slice::from_ref(worked), &mut settlement);
+                    let recording = self.handler.record(std::slice::from_ref(&tried.worked), &mut settlement);
                     AssertUnwindSafe(recording).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))?;
                     let drafts = settlement.into_drafts();
                     self.outbox.append(&mut transaction, drafts).await.map_err(of_outbox)?;
@@ -113,41 +111,18 @@ impl<H: Handler> Settler<H> {
         found: &Found<H>,
     ) -> Result<bool, sqlx::Error> {
         let was = &head.identity;
-        let (outcome, reason) = match found {
-            Found::Worked(is, _) if is.event_id != was.event_id => ("skipped", Some("decoded-later")),
-            Found::Worked(..) => ("done", None),
-            Found::Dead(failure, _) => ("dead", Some(failure.reason)),
+        let (is, outcome, reason) = match found {
+            Found::Worked(tried) => (&tried.identity, "done", None),
+            Found::Dead(failure, _) => (was, "dead", Some(failure.reason)),
         };
-        let claimed = sqlx::query(
-            r"UPDATE pipeline.inbox SET outcome = $4, reason = $5, settled_at = clock_timestamp()
-               WHERE consumer = $1 AND event_id = $2 AND event_day = $3 AND outcome = 'parked'",
-        )
-        .bind(self.consumer)
-        .bind(was.event_id)
-        .bind(was.event_day)
-        .bind(outcome)
-        .bind(reason)
-        .execute(&mut *connection)
-        .await?;
-        let Found::Worked(is, _) = found else { return Ok(claimed.rows_affected() > 0) };
-        if claimed.rows_affected() == 0 || is.event_id == was.event_id {
-            return Ok(claimed.rows_affected() > 0);
+        if is.event_id != was.event_id {
+            let skipped = Outcomes::of_one(&head.record, was, "skipped", Some("decoded-later"));
+            if skipped.claim(&mut *connection, self.consumer).await?.is_empty() {
+                return Ok(false);
+            }
         }
-        let inserted = sqlx::query(
-            r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, attempt, topic, partition, "offset", digest)
-               VALUES ($1, $2, $3, 'done', $4, $5, $6, $7, $8) ON CONFLICT (consumer, event_id, event_day) DO NOTHING"#,
-        )
-        .bind(self.consumer)
-        .bind(is.event_id)
-        .bind(is.event_day)
-        .bind(head.record.attempt())
-        .bind(&*head.record.source.topic)
-        .bind(head.record.source.partition)
-        .bind(head.record.offset)
-        .bind(digest_of(&head.record, is))
-        .execute(connection)
-        .await?;
-        Ok(inserted.rows_affected() > 0)
+        let outcome = Outcomes::of_one(&head.record, is, outcome, reason);
+        Ok(!outcome.claim(connection, self.consumer).await?.is_empty())
     }
 
     /// Takes the message out of the park, and releases the key behind the last one. Whoever appends waits for the lock
