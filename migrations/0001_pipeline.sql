@@ -16,7 +16,8 @@ CREATE TABLE pipeline.inbox (
     partition  integer     NOT NULL,
     "offset"   bigint      NOT NULL,
     settled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- The first 16 bytes of the SHA-256 of the record's value; none of a record without a value.
+    -- The first 16 bytes of the SHA-256 of the record's value; none of a record without a value. The same event with
+    -- another one is a forgery or a bug.
     digest     bytea       NOT NULL DEFAULT '' CHECK (octet_length(digest) IN (0, 16)),
     PRIMARY KEY (consumer, event_id, event_day)
 ) PARTITION BY RANGE (event_day);

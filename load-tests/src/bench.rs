@@ -125,13 +125,9 @@ impl Bench {
         let servers = Servers::named_by(config);
         let database = Database::fresh_on(&servers).await;
         let prefix = format!("{}.", unique_name());
-        Topics::create_on(
-            &servers,
-            &prefix,
-            &[Loaded::TOPIC, Passed::TOPIC, "load.bare.v1", "load.bento.v1"],
-            PARTITIONS,
-        )
-        .await;
+        let topics =
+            [Loaded::TOPIC, Passed::TOPIC, "load.bare.v1", "load.bento.v1", "settle.retry.10s", "pipeline.retry.10s"];
+        Topics::create_on(&servers, &prefix, &topics, PARTITIONS).await;
         let registry = Registry::new(&RegistryConfig { url: servers.registry_url(), ..Default::default() })?;
         registry.pin::<Loaded>().await?;
         registry.pin::<Passed>().await?;

@@ -1,5 +1,5 @@
 use docfleet_outbox::define_event;
-use docfleet_pipeline::{Handler, Message, Outcome, Policy, Recorded, Settlement, WorkContext, Worked};
+use docfleet_pipeline::{Exhausted, Handler, Message, Outcome, Policy, Recorded, Settlement, WorkContext, Worked};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -26,7 +26,8 @@ pub struct PassOn;
 impl Handler for PassOn {
     type In = Loaded;
     type Finding = ();
-    const POLICY: Policy = Policy { tiers: &[], ..Policy::UNORDERED };
+    /// One retry topic, as idle partitions cost a little.
+    const POLICY: Policy = Policy { transient: Exhausted::RetryTopics(&[Policy::TIERS[0]]), ..Policy::UNORDERED };
 
     async fn work(&self, _: &Message<Loaded>, _: &WorkContext) -> Outcome<()> {
         Ok(())

@@ -116,3 +116,51 @@ impl Default for RetryConfig {
         Self { backoff: Duration::from_millis(200), backoff_max: Duration::from_secs(15), tier_delay_factor: 1.0 }
     }
 }
+
+/// `[parked]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParkedConfig {
+    /// How often due keys are looked for.
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
+    /// Wait before the first try of a parked message; doubles up to `backoff_max`, with full jitter.
+    #[serde(with = "humantime_serde")]
+    pub backoff: Duration,
+    #[serde(with = "humantime_serde")]
+    pub backoff_max: Duration,
+    /// A process that does not answer for so long loses the keys that it drains.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// Keys that one process drains at once.
+    pub concurrency: usize,
+    /// With more messages behind it a key becomes a group of dead letters,
+    pub messages_max: u32,
+    /// or when its head waits for longer,
+    #[serde(with = "humantime_serde")]
+    pub age_max: Duration,
+    /// or when its head failed so often while it was parked.
+    pub attempts_max: u32,
+}
+
+impl Default for ParkedConfig {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(1),
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            lease: Duration::from_secs(15),
+            concurrency: 4,
+            messages_max: 10_000,
+            age_max: Duration::from_secs(24 * 60 * 60),
+            attempts_max: 100,
+        }
+    }
+}
+
+impl ParkedConfig {
+    /// The waits between the tries of a head.
+    pub(crate) fn waits(&self) -> RetryConfig {
+        RetryConfig { backoff: self.backoff, backoff_max: self.backoff_max, tier_delay_factor: 1.0 }
+    }
+}

@@ -1,4 +1,7 @@
-use crate::{Class, Policy, Tier};
+use crate::{
+    Class, Policy, Tier,
+    policy::{Away, Exhausted, Poisoned},
+};
 
 /// What becomes of a message that has no finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,21 +12,33 @@ pub(crate) enum Fate {
     Exit,
     /// To the retry topic of this tier.
     Retry(Tier),
+    /// It becomes the head of its key, which waits for it.
+    Park,
     DeadLetter,
+    /// Dead, and its key waits for an operator.
+    DeadLetterAndHold,
 }
 
 impl Policy {
     /// The one decision. `attempt` is 0 for the original delivery and counts the retry topics it came through.
     pub(crate) fn fate(&self, class: Class, attempt: i32) -> Fate {
         match class {
-            // Waits end only when the process does; see `Processor::until_available`.
-            Class::Unavailable => Fate::Abandon,
-            Class::Fatal => Fate::Exit,
-            Class::Transient => match usize::try_from(attempt).ok().and_then(|nth| self.tiers.get(nth)) {
-                Some(tier) => Fate::Retry(*tier),
-                None => Fate::DeadLetter,
+            Class::Unavailable => match self.unavailable {
+                // Waits end only when the process does; see `Processor::until_available`.
+                Away::Wait => Fate::Abandon,
             },
-            Class::Poison => Fate::DeadLetter,
+            Class::Fatal => Fate::Exit,
+            Class::Transient => match self.transient {
+                Exhausted::RetryTopics(tiers) => match usize::try_from(attempt).ok().and_then(|nth| tiers.get(nth)) {
+                    Some(tier) => Fate::Retry(*tier),
+                    None => Fate::DeadLetter,
+                },
+                Exhausted::ParkKey => Fate::Park,
+            },
+            Class::Poison => match self.poison {
+                Poisoned::DeadLetter => Fate::DeadLetter,
+                Poisoned::DeadLetterAndHoldKey => Fate::DeadLetterAndHold,
+            },
         }
     }
 }
@@ -42,9 +57,21 @@ mod tests {
     }
 
     #[test]
+    fn an_ordered_consumer_parks_at_every_attempt_and_never_retries_elsewhere() {
+        for attempt in -1..5 {
+            assert_eq!(Policy::ORDERED.fate(Class::Transient, attempt), Fate::Park);
+        }
+        assert_eq!(Policy::ORDERED.fate(Class::Poison, 0), Fate::DeadLetter);
+        let held = Policy { poison: Poisoned::DeadLetterAndHoldKey, ..Policy::ORDERED };
+        assert_eq!(held.fate(Class::Poison, 0), Fate::DeadLetterAndHold);
+    }
+
+    #[test]
     fn poison_dies_at_once_and_the_rest_has_no_outcome() {
-        assert_eq!(Policy::UNORDERED.fate(Class::Poison, 0), Fate::DeadLetter);
-        assert_eq!(Policy::UNORDERED.fate(Class::Unavailable, 0), Fate::Abandon);
-        assert_eq!(Policy::UNORDERED.fate(Class::Fatal, 0), Fate::Exit);
+        for policy in [Policy::UNORDERED, Policy::ORDERED] {
+            assert_eq!(policy.fate(Class::Poison, 0), Fate::DeadLetter);
+            assert_eq!(policy.fate(Class::Unavailable, 0), Fate::Abandon);
+            assert_eq!(policy.fate(Class::Fatal, 0), Fate::Exit);
+        }
     }
 }

@@ -20,6 +20,10 @@ pub const PAYLOAD_OMITTED: &str = "docfleet_payload_omitted_bytes";
 pub const FIRST_FAILED_AT: &str = "docfleet_first_failed_at";
 /// RFC 3339.
 pub const FAILED_AT: &str = "docfleet_failed_at";
+/// Of dead letters that died together, as the messages of one key of an ordered consumer: the group's id
+pub const GROUP: &str = "docfleet_group";
+/// and the letter's place in its order, from 1.
+pub const GROUP_POSITION: &str = "docfleet_group_position";
 
 /// All of the above begin with this.
 pub const PREFIX: &str = "docfleet_";

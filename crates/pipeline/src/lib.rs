@@ -3,7 +3,7 @@
 //! In the order of the flow:
 //! [`broker`] (records in, commands out) → `consumer` (ledger, budget, lanes, the driver's loop) → `process` (decode,
 //! work, retry in the lane) → `settle` (the one decision, the one transaction) → back to the driver, which commits the
-//! contiguous frontier. Beside it: [`relay`], which carries the outbox to Kafka, and [`run`], which wires it all.
+//! contiguous frontier. Beside it: `parked`, which brings the waiting keys of ordered consumers on, [`relay`], which carries the outbox to Kafka, and [`run`], which wires it all.
 
 pub mod broker;
 mod clock;
@@ -17,6 +17,7 @@ pub mod header;
 mod housekeeping;
 mod message;
 pub mod metric;
+mod parked;
 mod policy;
 mod process;
 pub mod relay;
@@ -26,12 +27,12 @@ mod setup;
 #[cfg(test)]
 mod simulation;
 
-pub use config::{ConsumerConfig, KafkaConfig, PostgresConfig, RetryConfig};
+pub use config::{ConsumerConfig, KafkaConfig, ParkedConfig, PostgresConfig, RetryConfig};
 pub use docfleet_outbox::{Draft, Event, EventMeta, Input};
 pub use failure::{Class, Classify, Failure, Outcome, Recorded, of_database};
 pub use handler::{Handler, WorkContext, Worked};
 pub use message::{Message, Record};
-pub use policy::{Policy, Tier};
+pub use policy::{Away, Exhausted, Incoherent, Poisoned, Policy, Tier};
 pub use run::{consume, run, run_relay};
 pub use settle::Settlement;
 pub use setup::Setup;

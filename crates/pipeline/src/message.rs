@@ -1,7 +1,6 @@
 use std::{fmt::Display, sync::Arc};
 
 use docfleet_outbox::EventMeta;
-use sha2::{Digest, Sha256};
 use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
@@ -44,11 +43,6 @@ impl Record {
     pub fn size_bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.payload.as_ref().map_or(0, Vec::len) + self.key.as_ref().map_or(0, Vec::len) + headers
-    }
-
-    /// What tells two values under one event id apart: 16 bytes, or none of a record without a value.
-    pub(crate) fn digest(&self) -> Vec<u8> {
-        self.payload.as_deref().map(|value| Sha256::digest(value)[..16].to_vec()).unwrap_or_default()
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

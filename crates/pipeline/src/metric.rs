@@ -9,7 +9,7 @@ pub const LAG_READ_AT_SECONDS: &str = "docfleet_consumer_lag_read_timestamp_seco
 /// Messages delivered and not settled. Label: consumer.
 pub const IN_FLIGHT_MESSAGES: &str = "docfleet_consumer_in_flight_messages";
 pub const IN_FLIGHT_BYTES: &str = "docfleet_consumer_in_flight_bytes";
-/// Settled messages. Labels: consumer, outcome (done, retry, dead, duplicate), reason.
+/// Settled messages. Labels: consumer, outcome (done, retry, parked, dead, duplicate), reason.
 pub const OUTCOMES_TOTAL: &str = "docfleet_consumer_outcomes_total";
 /// Tries that failed and are repeated in the lane. Labels: consumer, class, reason.
 pub const FAILED_TRIES_TOTAL: &str = "docfleet_consumer_failed_tries_total";
@@ -24,6 +24,15 @@ pub const REBALANCES_TOTAL: &str = "docfleet_consumer_rebalances_total";
 pub const ASSIGNED_PARTITIONS: &str = "docfleet_consumer_assigned_partitions";
 /// Labels: consumer, result (ok, failed).
 pub const COMMITS_TOTAL: &str = "docfleet_consumer_offset_commits_total";
+
+/// Keys of an ordered consumer that wait for their first message; of the whole consumer. Label: consumer.
+pub const PARKED_KEYS: &str = "docfleet_parked_keys";
+/// Messages of these. Label: consumer.
+pub const PARKED_MESSAGES: &str = "docfleet_parked_messages";
+/// How long the oldest of these keys has been parked. Label: consumer.
+pub const PARKED_OLDEST_SECONDS: &str = "docfleet_parked_oldest_seconds";
+/// Parked messages that this process brought to their end. Labels: consumer, outcome (done, dead).
+pub const PARKED_RESUMED_TOTAL: &str = "docfleet_parked_resumed_messages_total";
 
 /// Rows that wait for the relay, in the shards of this relay.
 pub const OUTBOX_UNPUBLISHED_ROWS: &str = "docfleet_outbox_unpublished_rows";

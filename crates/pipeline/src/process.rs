@@ -8,7 +8,7 @@ use futures::FutureExt;
 use sqlx::{PgPool, Postgres, postgres::PgArguments, query::QueryScalar};
 use time::Date;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,8 @@ use crate::{
     fate::Fate,
     message::{Identity, PLACE_DAY, place_id},
     metric,
+    parked::{self, Hints},
+    settle::digest_of,
 };
 
 const PLAUSIBLE_YEARS: std::ops::Range<i32> = 2000..3000;
@@ -34,8 +36,22 @@ pub(crate) struct Finished<H: Handler> {
     pub in_flight: InFlight,
     pub record: Record,
     pub identity: Identity,
-    /// A failure comes with [`Fate::Retry`] or [`Fate::DeadLetter`].
-    pub result: Result<Worked<H::In, H::Finding>, (Failure, Fate)>,
+    pub conclusion: Conclusion<H>,
+}
+
+pub(crate) enum Conclusion<H: Handler> {
+    Worked(Worked<H::In, H::Finding>),
+    /// Neither with [`Fate::Abandon`] nor with [`Fate::Exit`].
+    Failed(Failure, Fate),
+    /// Not tried, as its key seems to be parked. Comes back by this way when it is not any more.
+    Behind(oneshot::Sender<(InFlight, Record)>),
+}
+
+/// A parked message whose work is done.
+pub(crate) struct Tried<H: Handler> {
+    /// As it is now: a message may be readable that was not when it was parked.
+    pub identity: Identity,
+    pub worked: Worked<H::In, H::Finding>,
 }
 
 pub(crate) struct Processor<H: Handler> {
@@ -52,36 +68,69 @@ pub(crate) struct Processor<H: Handler> {
     /// Told while a message waits for something that is away, so that the watchdog does not take it for a stall.
     pub progress: Progress,
     pub settle: mpsc::Sender<Finished<H>>,
+    /// Which keys of an ordered consumer are parked, as this process believes.
+    pub parked: Hints,
 }
 
 impl<H: Handler> Processor<H> {
-    pub async fn process(self: Arc<Self>, in_flight: InFlight, record: Record) {
-        let decoded = match self.until_available(|| self.decode(&record)).await {
+    pub async fn process(self: Arc<Self>, mut in_flight: InFlight, mut record: Record) {
+        let (meta, event) = match self.until_available(|| self.decode(&record)).await {
             Ok(decoded) => decoded,
             Err(failure) => {
                 let identity = Identity::of_place(&record);
                 return self.conclude(in_flight, record, identity, Err(failure)).await;
             }
         };
-        let identity = Identity::of_event(&decoded.0, &record);
+        let identity = Identity::of_event(&meta, &record);
+        let parked = match self.is_to_go_behind(&record, &identity).await {
+            Ok(parked) => parked,
+            Err(failure) => return self.conclude(in_flight, record, identity, Err(failure)).await,
+        };
+        if parked {
+            let Some(back) = self.go_behind(in_flight, record, identity.clone()).await else { return };
+            (in_flight, record) = back;
+        }
+        let span = self.span_of(&record, &identity, &meta);
+        let message = message_of(&record, &span, meta, event);
+        let outcome = self.work_in_lane(message, &record, &identity).instrument(span).await;
+        self.conclude(in_flight, record, identity, outcome).await;
+    }
+
+    /// One try of a message that was parked, with its identity as it is now. Waits for nothing but a free slot.
+    pub async fn try_parked(&self, record: &Record) -> Outcome<Tried<H>> {
+        let (meta, event) = self.decode(record).await?;
+        let identity = Identity::of_event(&meta, record);
+        let span = self.span_of(record, &identity, &meta);
+        let message = message_of(record, &span, meta, event);
+        let trying = async {
+            let _slot = self.slot().await?;
+            self.attempt(&message).await
+        };
+        let finding = trying.instrument(span).await?;
+        Ok(Tried { identity, worked: Worked { message, finding } })
+    }
+
+    /// Looks at its age first: what the inbox has forgotten must not be done again, on whatever way.
+    async fn is_to_go_behind(&self, record: &Record, identity: &Identity) -> Outcome<bool> {
+        self.refuse_too_old(identity, record, clock::today()).await?;
+        self.until_available(|| self.is_parked(record)).await
+    }
+
+    /// Nothing when the message has its outcome or its place; itself when its key is free by now.
+    async fn go_behind(&self, in_flight: InFlight, record: Record, identity: Identity) -> Option<(InFlight, Record)> {
+        let (back, free) = oneshot::channel();
+        self.send(Finished { in_flight, record, identity, conclusion: Conclusion::Behind(back) }).await;
+        free.await.ok()
+    }
+
+    fn span_of(&self, record: &Record, identity: &Identity, meta: &EventMeta) -> tracing::Span {
         let span = tracing::info_span!(
             "work", consumer = self.consumer, event_id = %identity.event_id, event_type = %identity.event_type,
             topic = %record.source.topic, partition = record.source.partition, offset = record.offset,
             attempt = record.attempt(), trace_id = tracing::field::Empty
         );
-        trace::adopt(&span, decoded.0.traceparent.as_deref());
-        let message = Message {
-            meta: decoded.0,
-            event: decoded.1,
-            attempt: record.attempt(),
-            traceparent: trace::traceparent_of(&span),
-        };
-        let outcome = async {
-            self.refuse_too_old(&identity, &record, clock::today()).await?;
-            self.work_in_lane(message, &identity).await
-        };
-        let outcome = outcome.instrument(span).await;
-        self.conclude(in_flight, record, identity, outcome).await;
+        trace::adopt(&span, meta.traceparent.as_deref());
+        span
     }
 
     async fn decode(&self, record: &Record) -> Outcome<(EventMeta, H::In)> {
@@ -133,9 +182,10 @@ impl<H: Handler> Processor<H> {
     async fn work_in_lane(
         &self,
         message: Message<H::In>,
+        record: &Record,
         identity: &Identity,
     ) -> Outcome<Option<Worked<H::In, H::Finding>>> {
-        if H::POLICY.ask_inbox_first && self.until_available(|| self.is_settled(identity, message.attempt)).await? {
+        if H::POLICY.ask_inbox_first && self.until_available(|| self.is_settled(record, identity)).await? {
             return Ok(None);
         }
         let mut tries = 0;
@@ -155,10 +205,18 @@ impl<H: Handler> Processor<H> {
     }
 
     async fn one_try(&self, message: &Message<H::In>) -> Outcome<H::Finding> {
-        let _slot = self.slots.acquire().await.map_err(|e| Failure::fatal("shutting-down", e))?;
+        let _slot = self.slot().await?;
+        self.progress.excuse_until((Instant::now() + H::POLICY.work_deadline).into_std() + EXCUSE_MARGIN);
+        self.attempt(message).await
+    }
+
+    async fn slot(&self) -> Outcome<tokio::sync::SemaphorePermit<'_>> {
+        self.slots.acquire().await.map_err(|e| Failure::fatal("shutting-down", e))
+    }
+
+    async fn attempt(&self, message: &Message<H::In>) -> Outcome<H::Finding> {
         let started = Instant::now();
         let deadline = started + H::POLICY.work_deadline;
-        self.progress.excuse_until(deadline.into_std() + EXCUSE_MARGIN);
         let context = WorkContext { deadline, shutdown: self.shutdown.clone() };
         // A panic is a failed try of this message, not the end of the others.
         let work = AssertUnwindSafe(self.handler.work(message, &context)).catch_unwind();
@@ -173,16 +231,20 @@ impl<H: Handler> Processor<H> {
         outcome
     }
 
-    async fn is_settled(&self, identity: &Identity, attempt: i32) -> Outcome<bool> {
-        self.ask_inbox(
+    /// Not so when the outcome was given to another payload: the settlement will say that of it.
+    async fn is_settled(&self, record: &Record, identity: &Identity) -> Outcome<bool> {
+        let digest = digest_of(record, identity);
+        self.ask(
             sqlx::query_scalar(
                 r"SELECT EXISTS (SELECT FROM pipeline.inbox
-                   WHERE consumer = $1 AND event_id = $2 AND event_day = $3 AND NOT (outcome = 'retrying' AND attempt = $4))",
+                   WHERE consumer = $1 AND event_id = $2 AND event_day = $3 AND NOT (outcome = 'retrying' AND attempt = $4)
+                     AND (digest = $5 OR digest = ''))",
             )
             .bind(self.consumer)
             .bind(identity.event_id)
             .bind(identity.event_day)
-            .bind(attempt),
+            .bind(record.attempt())
+            .bind(digest.as_ref().map_or(&[][..], |digest| digest.as_slice())),
         )
         .await
     }
@@ -190,7 +252,7 @@ impl<H: Handler> Processor<H> {
     /// Whether the inbox waits for this very attempt, under the id of the event or, if it could not be decoded when it
     /// died, under that of its place.
     async fn is_awaited(&self, identity: &Identity, record: &Record) -> Outcome<bool> {
-        self.ask_inbox(
+        self.ask(
             sqlx::query_scalar(
                 r"SELECT EXISTS (SELECT FROM pipeline.inbox
                    WHERE consumer = $1 AND (event_id, event_day) IN (($2, $3), ($4, $5)) AND outcome = 'retrying' AND attempt = $6)",
@@ -205,10 +267,28 @@ impl<H: Handler> Processor<H> {
         .await
     }
 
-    async fn ask_inbox(&self, question: QueryScalar<'_, Postgres, bool, PgArguments>) -> Outcome<bool> {
+    async fn ask(&self, question: QueryScalar<'_, Postgres, bool, PgArguments>) -> Outcome<bool> {
         let mut connection = self.pool.acquire().await.map_err(|e| failure::of_database(&e))?;
         let answered = tokio::time::timeout(ANSWER_TIMEOUT, question.fetch_one(&mut *connection)).await;
         in_time(answered, connection).map_err(|e| failure::of_database(&e))
+    }
+
+    /// Whether the message's key waits. Where work is cheap the memory's word is enough, as the settlement knows; where it
+    /// costs seconds the table is asked as well.
+    async fn is_parked(&self, record: &Record) -> Outcome<bool> {
+        if !H::POLICY.is_ordered() {
+            return Ok(false);
+        }
+        let key = parked::key_of(record);
+        if self.parked.seems_parked(&key) || !H::POLICY.ask_inbox_first {
+            return Ok(self.parked.seems_parked(&key));
+        }
+        self.ask(
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pipeline.parked_keys WHERE consumer = $1 AND key = $2)")
+                .bind(self.consumer)
+                .bind(&*key),
+        )
+        .await
     }
 
     /// Repeats while something that everybody needs is away. The message is not to blame: no attempt is counted, and
@@ -237,7 +317,7 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    fn count_failed_try(&self, failure: &Failure) {
+    pub fn count_failed_try(&self, failure: &Failure) {
         let labels = [("consumer", self.consumer), ("class", failure.class.as_str()), ("reason", failure.reason)];
         metrics::counter!(metric::FAILED_TRIES_TOTAL, &labels).increment(1);
     }
@@ -249,8 +329,8 @@ impl<H: Handler> Processor<H> {
         identity: Identity,
         outcome: Outcome<Option<Worked<H::In, H::Finding>>>,
     ) {
-        let result = match outcome {
-            Ok(Some(worked)) => Ok(worked),
+        let conclusion = match outcome {
+            Ok(Some(worked)) => Conclusion::Worked(worked),
             Ok(None) => {
                 let labels = [("consumer", self.consumer), ("outcome", "duplicate"), ("reason", "")];
                 metrics::counter!(metric::OUTCOMES_TOTAL, &labels).increment(1);
@@ -259,16 +339,24 @@ impl<H: Handler> Processor<H> {
             Err(failure) => match H::POLICY.fate(failure.class, record.attempt()) {
                 Fate::Abandon => return in_flight.abandon(),
                 Fate::Exit => return in_flight.fatal(failure),
-                fate @ (Fate::Retry(_) | Fate::DeadLetter) => Err((failure, fate)),
+                fate @ (Fate::Retry(_) | Fate::Park | Fate::DeadLetter | Fate::DeadLetterAndHold) => {
+                    Conclusion::Failed(failure, fate)
+                }
             },
         };
+        self.send(Finished { in_flight, record, identity, conclusion }).await;
+    }
+
+    async fn send(&self, finished: Finished<H>) {
         // The settlers end after the last processor, so a closed channel means that the process is ending in disorder.
-        if let Err(mpsc::error::SendError(finished)) =
-            self.settle.send(Finished { in_flight, record, identity, result }).await
-        {
+        if let Err(mpsc::error::SendError(finished)) = self.settle.send(finished).await {
             finished.in_flight.abandon();
         }
     }
+}
+
+fn message_of<I>(record: &Record, span: &tracing::Span, meta: EventMeta, event: I) -> Message<I> {
+    Message { meta, event, attempt: record.attempt(), traceparent: trace::traceparent_of(span) }
 }
 
 impl RetryConfig {

@@ -9,16 +9,18 @@ use tokio::{
     sync::{Semaphore, mpsc},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
-    ConsumerConfig, Handler, Setup,
+    ConsumerConfig, Handler, ParkedConfig, Setup,
     broker::{self, Connection},
     consumer::{Driver, Progress, announce, watch},
     failure,
     housekeeping::keep_house,
+    parked::{Drainer, Hints},
     process::Processor,
     relay,
-    settle::Settler,
+    settle::{Meters, Settler},
 };
 
 /// How long after the drain's own deadline the process ends by force: a client library that hangs in its destructor
@@ -121,8 +123,13 @@ fn end_by_force_after(time: Duration) {
 /// # Errors
 /// As [`run`].
 pub async fn consume<H: Handler>(setup: &Setup, handler: H) -> anyhow::Result<()> {
+    H::POLICY.check().map_err(|why| anyhow::anyhow!("the policy of {} can not be kept: {why}", setup.name))?;
     let kafka = setup.kafka()?;
     let config: ConsumerConfig = setup.section("consumer")?;
+    if H::POLICY.work_deadline > config.shutdown_drain {
+        let (deadline, drain) = (H::POLICY.work_deadline, config.shutdown_drain);
+        tracing::info!(?deadline, ?drain, "a try may outlive an orderly end; it is given up then and comes again");
+    }
     let topics = topics_of::<H>(setup.name, &kafka.topic_prefix);
     subscribe(setup, &topics[..H::In::topics().len()]).await?;
     let connection =
@@ -156,6 +163,8 @@ pub(crate) async fn drive<H: Handler>(
     let handler = Arc::new(handler);
     let kafka = setup.kafka()?;
     let retry: crate::RetryConfig = setup.section("retry")?;
+    let parking: ParkedConfig = setup.section("parked")?;
+    let parked = Hints::default();
     let topic_prefix = kafka.topic_prefix.clone();
     let (settle, finished) = mpsc::channel(config.in_flight_messages_max.max(1));
     let settler = Settler {
@@ -168,8 +177,12 @@ pub(crate) async fn drive<H: Handler>(
         shutdown: setup.shutdown.clone(),
         progress: progress.clone(),
         wake: setup.relay_waker(),
+        parked: parked.clone(),
+        park_wait: parking.backoff,
+        meters: Meters::of(setup.name),
     };
-    let settling = tokio::spawn(Arc::new(settler).run(finished, config.batch_messages_max, config.settlers));
+    let settler = Arc::new(settler);
+    let settling = tokio::spawn(Arc::clone(&settler).run(finished, config.batch_messages_max, config.settlers));
     let processor = Processor {
         handler,
         consumer: setup.name,
@@ -182,9 +195,15 @@ pub(crate) async fn drive<H: Handler>(
         shutdown: setup.shutdown.clone(),
         progress: progress.clone(),
         settle,
+        parked,
     };
+    let processor = Arc::new(processor);
+    if H::POLICY.is_ordered() {
+        let drainer = Drainer { processor: Arc::clone(&processor), settler, config: parking, owner: Uuid::now_v7() };
+        setup.spawn("parked-keys", drainer.run());
+    }
     let shutdown = setup.shutdown.clone();
-    let driver = Driver::new(Arc::new(processor), connection, &config, shutdown, progress, &topic_prefix);
+    let driver = Driver::new(processor, connection, &config, shutdown, progress, &topic_prefix);
     let ended = driver.run().await.map_err(anyhow::Error::msg);
     if ended.is_ok() {
         // What still runs was not drained in time. Should it settle without its offset being committed, the inbox knows.
@@ -200,7 +219,7 @@ pub(crate) async fn drive<H: Handler>(
 /// The topics a consumer reads: its events', then its own retry topics.
 fn topics_of<H: Handler>(consumer: &str, prefix: &str) -> Vec<String> {
     let events = H::In::topics().into_iter().map(|topic| format!("{prefix}{topic}"));
-    let retries = H::POLICY.tiers.iter().map(|tier| format!("{prefix}{consumer}.retry.{}", tier.name));
+    let retries = H::POLICY.retry_topics().iter().map(|tier| format!("{prefix}{consumer}.retry.{}", tier.name));
     events.chain(retries).collect()
 }
 

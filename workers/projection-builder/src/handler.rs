@@ -18,8 +18,8 @@ impl Handler for ProjectionBuilder {
     type In = DocumentEvent;
     type Finding = ();
 
-    /// The view does not depend on the order of events, so a retry topic may break it.
-    const POLICY: Policy = Policy::UNORDERED;
+    /// No stage needs the order, but its readers do: with a document's event missing, what is later must not be shown.
+    const POLICY: Policy = Policy::ORDERED;
 
     async fn work(&self, _message: &Message<DocumentEvent>, _context: &WorkContext) -> Outcome<()> {
         Ok(())

@@ -1,7 +1,7 @@
 use docfleet_outbox::{Kind, OutboxRow};
 
 use crate::{
-    Failure, RetryConfig, Tier, clock, header,
+    Class, Failure, RetryConfig, Tier, clock, header,
     message::{Identity, Record},
 };
 
@@ -11,8 +11,22 @@ const PAYLOAD_BYTES_MAX: usize = 1_500_000;
 const FOREIGN_HEADERS_MAX: usize = 64;
 const FOREIGN_HEADER_CHARS_MAX: usize = 2_000;
 
+/// What a failed message carries on about its failure.
+#[derive(Clone, Copy)]
+pub(crate) struct Why<'a> {
+    pub class: Class,
+    pub reason: &'a str,
+    pub detail: &'a str,
+}
+
+impl<'a> From<&'a Failure> for Why<'a> {
+    fn from(failure: &'a Failure) -> Self {
+        Self { class: failure.class, reason: failure.reason, detail: &failure.detail }
+    }
+}
+
 /// Turns a failure into the outbox row that carries the message on: its own bytes and headers, and why it failed.
-pub(super) struct Carrier<'a> {
+pub(crate) struct Carrier<'a> {
     pub consumer: &'static str,
     pub topic_prefix: &'a str,
     pub retry: &'a RetryConfig,
@@ -20,14 +34,14 @@ pub(super) struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
-    pub fn to_retry(&self, record: &Record, identity: &Identity, failure: &Failure, tier: Tier) -> OutboxRow {
+    pub fn to_retry(&self, record: &Record, identity: &Identity, failure: Why<'_>, tier: Tier) -> OutboxRow {
         let topic = format!("{}{}.retry.{}", self.topic_prefix, self.consumer, tier.name);
         let mut row = self.row(Kind::Retry, topic, record.attempt() + 1, record, identity, failure);
         row.headers.push((header::NOT_BEFORE.to_owned(), self.retry.not_before_ms(tier, self.now_ms).to_string()));
         row
     }
 
-    pub fn to_dead_letters(&self, record: &Record, identity: &Identity, failure: &Failure) -> OutboxRow {
+    pub fn to_dead_letters(&self, record: &Record, identity: &Identity, failure: Why<'_>) -> OutboxRow {
         let topic = format!("{}{}.dlq", self.topic_prefix, self.consumer);
         self.row(Kind::DeadLetter, topic, record.attempt(), record, identity, failure)
     }
@@ -39,7 +53,7 @@ impl Carrier<'_> {
         attempt: i32,
         record: &Record,
         identity: &Identity,
-        failure: &Failure,
+        failure: Why<'_>,
     ) -> OutboxRow {
         let (origin_topic, origin_partition, origin_offset) = record.origin();
         let now = clock::rfc3339(self.now_ms);
@@ -56,7 +70,7 @@ impl Carrier<'_> {
             (header::ATTEMPT, attempt.to_string()),
             (header::CLASS, failure.class.as_str().to_owned()),
             (header::REASON, failure.reason.to_owned()),
-            (header::ERROR, failure.detail.clone()),
+            (header::ERROR, failure.detail.to_owned()),
             (header::ORIGINAL_TOPIC, origin_topic),
             (header::ORIGINAL_PARTITION, origin_partition.to_string()),
             (header::ORIGINAL_OFFSET, origin_offset.to_string()),
@@ -100,7 +114,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Class, Policy, message::TopicPartition};
+    use crate::{Policy, message::TopicPartition};
 
     fn record(headers: &[(&str, &str)]) -> Record {
         Record {
@@ -118,7 +132,7 @@ mod tests {
         let retry = RetryConfig { tier_delay_factor: 0.5, ..RetryConfig::default() };
         let carrier = Carrier { consumer: "av-scan", topic_prefix: "p.", retry: &retry, now_ms: 1_000 };
         let failure = Failure::new(Class::Transient, "engine", "line\nbreak");
-        let row = carrier.to_retry(record, &Identity::of_place(record), &failure, Policy::TIERS[0]);
+        let row = carrier.to_retry(record, &Identity::of_place(record), (&failure).into(), Policy::TIERS[0]);
         assert_eq!(row.topic, "p.av-scan.retry.10s");
         assert_eq!(row.payload, record.payload);
         Record { headers: row.headers, ..record.clone() }
@@ -144,7 +158,7 @@ mod tests {
         let retry = RetryConfig::default();
         let carrier = Carrier { consumer: "av-scan", topic_prefix: "", retry: &retry, now_ms: 0 };
         let failure = Failure::new(Class::Poison, "oversized", "");
-        let row = carrier.to_dead_letters(&huge, &Identity::of_place(&huge), &failure);
+        let row = carrier.to_dead_letters(&huge, &Identity::of_place(&huge), (&failure).into());
         let size: usize = row.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         assert!(size < 500_000 && row.payload.is_none(), "{size}");
         assert!(row.headers.contains(&(header::PAYLOAD_OMITTED.to_owned(), "3000000".to_owned())));

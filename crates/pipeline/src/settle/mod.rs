@@ -1,8 +1,11 @@
 //! What was decided about messages becomes durable: inbox, effect and outbox in one transaction.
 //!
-//! `collect` (here) → `failed` (retries and dead letters as outbox rows) → `transaction` (the statements) → the driver.
+//! `run` (here, gathers) → `batch` (what may go together) → `transaction` (the statements) with `failed` (retries and dead
+//! letters as outbox rows) and, of an ordered consumer, `parked` → the driver.
 
+mod batch;
 mod failed;
+mod meters;
 mod settlement;
 mod transaction;
 
@@ -17,23 +20,29 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use batch::digest_of;
+pub(crate) use failed::{Carrier, Why};
+pub(crate) use meters::Meters;
 pub use settlement::Settlement;
+pub(crate) use transaction::{of_outbox, panicked, settled_in_time};
+
+use batch::{Batch, End, Item, Settled, take_batch};
 
 use crate::{
-    Class, Failure, Handler, RetryConfig, Worked,
-    consumer::{InFlight, Progress},
+    Class, Failure, Handler, RetryConfig, clock,
+    consumer::Progress,
     failure,
     fate::Fate,
-    message::{Identity, Record},
     metric,
+    parked::{self, Hints},
     process::Finished,
 };
 
 /// A settlement that takes longer is given up and tried again; the inbox tells whether it had succeeded.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Settlements in a row that a database may be too busy for, before they count as failed tries.
 const BUSY_MAX: u32 = 3;
-const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tries of `record` for one message, alone, before its failure counts against the message.
 const RECORD_TRIES: u32 = 3;
 
@@ -48,27 +57,11 @@ pub(crate) struct Settler<H: Handler> {
     pub progress: Progress,
     /// Wakes the relays, after the commit.
     pub wake: Arc<Notify>,
-}
-
-/// A message with its decision, on the way into the inbox.
-struct Item {
-    in_flight: InFlight,
-    record: Record,
-    identity: Identity,
-    failed: Option<(Failure, Fate)>,
-}
-
-/// Messages that are settled in one transaction, each event once.
-struct Batch<H: Handler> {
-    items: Vec<Item>,
-    /// Of the items without a failure.
-    worked: Vec<Worked<H::In, H::Finding>>,
-}
-
-impl<H: Handler> Default for Batch<H> {
-    fn default() -> Self {
-        Self { items: Vec::new(), worked: Vec::new() }
-    }
+    /// What is parked, as this process believes.
+    pub parked: Hints,
+    /// Of a key's head, until the drainer tries it.
+    pub park_wait: Duration,
+    pub meters: Meters,
 }
 
 impl<H: Handler> Settler<H> {
@@ -100,20 +93,26 @@ impl<H: Handler> Settler<H> {
         while running.join_next().await.is_some() {}
     }
 
+    /// A batch that fails is halved until the message that is to blame is alone.
     async fn settle(&self, batch: Batch<H>) {
-        metrics::histogram!(metric::BATCH_MESSAGES, "consumer" => self.consumer)
-            .record(metric::count(batch.items.len()));
-        let Err((batch, failure)) = self.try_settle(batch).await else { return };
-        if batch.items.len() == 1 {
-            return self.settle_failed(batch, failure).await;
-        }
-        tracing::warn!(
-            consumer = self.consumer, reason = failure.reason, detail = %failure.detail, size = batch.items.len(),
-            "a settlement failed; settling each message alone"
-        );
-        for single in batch.singles() {
-            if let Err((single, failure)) = self.try_settle(single).await {
-                self.settle_failed(single, failure).await;
+        self.meters.batch_messages.record(metric::count(batch.items.len()));
+        let mut open = vec![batch];
+        while let Some(batch) = open.pop() {
+            let Err((batch, failure)) = self.try_settle(batch).await else { continue };
+            match failure.class {
+                // The process is to end, whatever the size of the batch.
+                Class::Unavailable => batch.abandon(),
+                Class::Fatal => batch.fatal(&failure),
+                Class::Transient | Class::Poison if batch.items.len() > 1 => {
+                    tracing::warn!(
+                        consumer = self.consumer, reason = failure.reason, detail = %failure.detail,
+                        size = batch.items.len(), "a settlement failed; settling it by halves"
+                    );
+                    let (first, second) = batch.halves();
+                    open.push(second);
+                    open.push(first);
+                }
+                Class::Transient | Class::Poison => self.settle_failed(batch, failure).await,
             }
         }
     }
@@ -121,8 +120,8 @@ impl<H: Handler> Settler<H> {
     /// Gives the batch back, untouched, when it can not be settled as it is.
     async fn try_settle(&self, mut batch: Batch<H>) -> Result<(), (Batch<H>, Failure)> {
         match self.until_available(&mut batch).await {
-            Ok(claimed) => {
-                self.conclude(batch, &claimed).await;
+            Ok(settled) => {
+                self.conclude(batch, &settled).await;
                 Ok(())
             }
             Err(failure) => Err((batch, failure)),
@@ -144,23 +143,25 @@ impl<H: Handler> Settler<H> {
         match H::POLICY.fate(failure.class, item.record.attempt()) {
             Fate::Abandon => item.in_flight.abandon(),
             Fate::Exit => item.in_flight.fatal(failure),
-            fate @ (Fate::Retry(_) | Fate::DeadLetter) => {
-                item.failed = Some((failure, fate));
+            fate @ (Fate::Retry(_) | Fate::Park | Fate::DeadLetter | Fate::DeadLetterAndHold) => {
+                item.end = End::Failed(failure, fate);
                 let batch = Batch { items: vec![item], worked: Vec::new() };
                 // The handler has no part in it any more, so this is the database or a bug: never lose the message.
-                if let Err((batch, failure)) = self.try_settle(batch).await {
-                    batch.give_up(&failure);
+                match self.try_settle(batch).await {
+                    Ok(()) => {}
+                    Err((batch, Failure { class: Class::Unavailable, .. })) => batch.abandon(),
+                    Err((batch, failure)) => batch.fatal(&failure),
                 }
             }
         }
     }
 
     /// Repeats while the database is away. Nothing is lost by waiting: the budget closes and the partitions pause.
-    async fn until_available(&self, batch: &mut Batch<H>) -> Result<transaction::Claimed, Failure> {
+    async fn until_available(&self, batch: &mut Batch<H>) -> Result<Settled, Failure> {
         let (mut waits, mut busy) = (0, 0);
         loop {
             let failure = match self.transact(batch).await {
-                Ok(claimed) => return Ok(claimed),
+                Ok(settled) => return Ok(settled),
                 Err(failure) if failure.class != Class::Unavailable => return Err(failure),
                 Err(failure) => failure,
             };
@@ -182,100 +183,88 @@ impl<H: Handler> Settler<H> {
         }
     }
 
-    async fn conclude(&self, mut batch: Batch<H>, claimed: &transaction::Claimed) {
-        if batch.items.iter().any(|item| claimed.contains(&item.identity.event_id)) {
+    async fn conclude(&self, mut batch: Batch<H>, settled: &Settled) {
+        if batch.items.iter().any(|item| settled.claimed(&item.identity.event_id)) {
             self.wake.notify_one();
         }
-        let fresh = batch.fresh(claimed);
+        let fresh = batch.fresh(settled);
         if tokio::time::timeout(COMMITTED_TIMEOUT, self.handler.committed(fresh)).await.is_err() {
             tracing::warn!(consumer = self.consumer, "what follows the commit takes too long; left out");
         }
         for item in batch.items {
-            self.account(&item, claimed.contains(&item.identity.event_id));
-            metrics::histogram!(metric::SETTLE_SECONDS, "consumer" => self.consumer)
-                .record(item.in_flight.delivered_at.elapsed());
-            item.in_flight.settled();
+            if H::POLICY.is_ordered() {
+                self.note_key(&item, settled);
+            }
+            match item.end {
+                End::Behind(back) if settled.freed.contains(&item.identity.event_id) => {
+                    // Nobody waits for it only when the process ends.
+                    if let Err((in_flight, _)) = back.send((item.in_flight, item.record)) {
+                        in_flight.abandon();
+                    }
+                }
+                _ => {
+                    self.account(&item, settled);
+                    self.meters.settled_seconds.record(item.in_flight.delivered_at.elapsed());
+                    item.in_flight.settled();
+                }
+            }
         }
     }
 
-    fn account(&self, item: &Item, fresh: bool) {
-        let (outcome, reason) = match &item.failed {
-            _ if !fresh => ("duplicate", ""),
-            None => ("done", ""),
-            Some((failure, Fate::Retry(_))) => ("retry", failure.reason),
-            Some((failure, _)) => ("dead", failure.reason),
+    /// Before the lane goes on, so that the next message of the key knows.
+    fn note_key(&self, item: &Item, settled: &Settled) {
+        let (event_id, key) = (&item.identity.event_id, || parked::key_of(&item.record));
+        match &item.end {
+            _ if settled.freed.contains(event_id) => self.parked.released(&key()),
+            _ if settled.appended.contains(event_id) => self.parked.parked(&key()),
+            End::Failed(_, Fate::Park | Fate::DeadLetterAndHold) if settled.counts(event_id) => {
+                self.parked.parked(&key())
+            }
+            _ => {}
+        }
+    }
+
+    fn account(&self, item: &Item, settled: &Settled) {
+        let event_id = item.identity.event_id;
+        let (outcome, reason) = match &item.end {
+            _ if !settled.claimed(&event_id) => return self.meters.duplicate.increment(1),
+            _ if settled.appended.contains(&event_id) => ("parked", transaction::BEHIND),
+            End::Worked => return self.meters.done.increment(1),
+            End::Failed(failure, Fate::Retry(_)) => ("retry", failure.reason),
+            End::Failed(failure, Fate::Park) => ("parked", failure.reason),
+            End::Failed(failure, _) => ("dead", failure.reason),
+            End::Behind(_) => ("parked", transaction::BEHIND),
         };
         let labels = [("consumer", self.consumer), ("outcome", outcome), ("reason", reason)];
         metrics::counter!(metric::OUTCOMES_TOTAL, &labels).increment(1);
-        let Some((failure, fate)) = item.failed.as_ref().filter(|_| fresh) else { return };
+        let End::Failed(failure, fate) = &item.end else { return };
+        if !settled.counts(&event_id) {
+            return;
+        }
         let (topic, partition, offset) = item.record.origin();
-        let event_id = item.identity.event_id;
         let trace_id = item.record.header("traceparent").and_then(trace::trace_id).unwrap_or_default();
         match fate {
-            Fate::DeadLetter => tracing::error!(
+            Fate::DeadLetter | Fate::DeadLetterAndHold => tracing::error!(
                 consumer = self.consumer, %event_id, trace_id, topic, partition, offset, reason = failure.reason,
                 detail = %failure.detail, "dead letter"
             ),
-            _ => tracing::warn!(
+            Fate::Park => tracing::warn!(
+                consumer = self.consumer, %event_id, trace_id, topic, partition, offset, reason = failure.reason,
+                detail = %failure.detail, "its key is parked behind it"
+            ),
+            Fate::Retry(_) | Fate::Abandon | Fate::Exit => tracing::warn!(
                 consumer = self.consumer, %event_id, trace_id, topic, partition, offset, reason = failure.reason,
                 detail = %failure.detail, "to be tried again later"
             ),
         }
     }
-}
 
-impl<H: Handler> Batch<H> {
-    fn push(&mut self, finished: Finished<H>) {
-        let Finished { in_flight, record, identity, result } = finished;
-        let failed = match result {
-            Ok(worked) => {
-                self.worked.push(worked);
-                None
-            }
-            Err(failed) => Some(failed),
-        };
-        self.items.push(Item { in_flight, record, identity, failed });
-    }
-
-    /// The worked messages that this settlement took, as one slice: the others were settled before.
-    fn fresh(&mut self, claimed: &transaction::Claimed) -> &[Worked<H::In, H::Finding>] {
-        let is_fresh = |worked: &Worked<H::In, H::Finding>| claimed.contains(&worked.message.meta.event_id);
-        self.worked.sort_by_key(|worked| !is_fresh(worked));
-        let count = self.worked.iter().take_while(|worked| is_fresh(worked)).count();
-        self.worked.get(..count).unwrap_or_default()
-    }
-
-    fn singles(self) -> impl Iterator<Item = Self> {
-        let mut worked: std::collections::HashMap<_, _> =
-            self.worked.into_iter().map(|worked| (worked.message.meta.event_id, worked)).collect();
-        self.items.into_iter().map(move |item| {
-            let worked = worked.remove(&item.identity.event_id).into_iter().collect();
-            Self { items: vec![item], worked }
-        })
-    }
-
-    fn give_up(self, failure: &Failure) {
-        for item in self.items {
-            match failure.class {
-                Class::Unavailable => item.in_flight.abandon(),
-                _ => item.in_flight.fatal(failure.clone()),
-            }
+    pub(crate) fn carrier(&self) -> Carrier<'_> {
+        Carrier {
+            consumer: self.consumer,
+            topic_prefix: &self.topic_prefix,
+            retry: &self.retry,
+            now_ms: clock::now_ms(),
         }
     }
-}
-
-/// As many of `waiting`, from the front, as hold each event only once: a statement can not touch an inbox row twice.
-fn take_batch<H: Handler>(waiting: &mut Vec<Finished<H>>) -> Batch<H> {
-    let mut batch = Batch::default();
-    let mut seen = std::collections::HashSet::new();
-    let mut later = Vec::new();
-    for finished in waiting.drain(..) {
-        if later.is_empty() && seen.insert(finished.identity.event_id) {
-            batch.push(finished);
-        } else {
-            later.push(finished);
-        }
-    }
-    *waiting = later;
-    batch
 }

@@ -16,7 +16,7 @@ pub struct Settlement<'t> {
 }
 
 impl<'t> Settlement<'t> {
-    pub(super) fn new(connection: &'t mut PgConnection, consumer: &'static str) -> Self {
+    pub(crate) fn new(connection: &'t mut PgConnection, consumer: &'static str) -> Self {
         Self { connection, consumer, drafts: Vec::new(), ordinals: HashMap::new() }
     }
 
@@ -39,7 +39,7 @@ impl<'t> Settlement<'t> {
         self.consumer
     }
 
-    pub(super) fn into_drafts(self) -> Vec<Draft> {
+    pub(crate) fn into_drafts(self) -> Vec<Draft> {
         self.drafts
     }
 }

@@ -136,3 +136,25 @@ async fn a_database_that_goes_away_again_and_again_costs_only_time() {
     assert_eq!(bench.count("SELECT count(*) FROM pipeline.outbox_events WHERE event_type = 'Echoed'").await, 300);
     assert_eq!(bench.count(DEAD).await, 0);
 }
+
+#[tokio::test]
+async fn an_end_of_the_process_is_no_attempt() {
+    let bench = Bench::new().await;
+    let relay = bench.relay();
+    bench.append([(ID, 0, "away")]).await;
+    for tries in [4, 5, 6] {
+        let consumer = bench.consumer();
+        docfleet_testkit::eventually("it is tried", 30, || async {
+            (bench.handler.tries(ID, 0) >= tries).then_some(())
+        })
+        .await;
+        consumer.stop().await.unwrap();
+    }
+    bench.handler.heal();
+    let consumer = bench.consumer();
+    bench.until("it comes back", EFFECTS, 1).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    let attempts = "SELECT max(attempt)::bigint FROM pipeline.inbox";
+    assert_eq!(bench.count(attempts).await, 1, "the failures before it was away cost one, the ends none");
+}

@@ -1,14 +1,19 @@
 //! A fleet of one consumer: its handler does what each event asks it to.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{HashMap, HashSet},
+    marker::PhantomData,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use docfleet_outbox::{Draft, Outbox, define_event};
 use docfleet_pipeline::{
-    Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, consume, relay::relay,
+    Failure, Handler, Message, Outcome, Poisoned, Policy, Recorded, Settlement, Setup, WorkContext, Worked, consume,
+    relay::relay,
 };
 use docfleet_telemetry::Settings;
 use docfleet_testkit::{Database, Servers, Topics, unique_name};
@@ -39,13 +44,27 @@ define_event!(Echoed, topic: "tests.echoed.v1", aggregate: "counter", id: counte
 
 /// Emits an [`Echoed`] for each [`Counted`] and writes one effect row. `how` may ask for trouble first:
 /// `transient:N` or `unavailable:N` for the first N tries, `poison`, `panic`, `slow` (300 ms), `record-poison`,
-/// `record-transient:N`.
+/// `record-transient:N`; until [`heal`](Self::heal): `sick`, `sick-poison`, and after three failed tries `away` and `gated`,
+/// which waits.
 #[derive(Clone, Default)]
 pub struct Obedient {
     tries: Arc<Mutex<HashMap<(Uuid, i64), u32>>>,
+    healed: Arc<AtomicBool>,
+    /// Counters whose events are worked on now.
+    at_work: Arc<Mutex<HashSet<Uuid>>>,
+    overlaps: Arc<AtomicU32>,
 }
 
 impl Obedient {
+    pub fn heal(&self) {
+        self.healed.store(true, Ordering::SeqCst);
+    }
+
+    /// How often an event was worked on while another one of its counter was.
+    pub fn overlaps(&self) -> u32 {
+        self.overlaps.load(Ordering::SeqCst)
+    }
+
     pub fn tries(&self, counter_id: Uuid, number: i64) -> u32 {
         *self.tries.lock().unwrap().get(&(counter_id, number)).unwrap_or(&0)
     }
@@ -58,14 +77,65 @@ impl Obedient {
     }
 }
 
-impl Handler for Obedient {
+pub trait Declares: Send + Sync + 'static {
+    const POLICY: Policy;
+}
+
+pub struct Unordered;
+pub struct Ordered;
+pub struct Holding;
+pub struct Incoherent;
+
+impl Declares for Unordered {
+    const POLICY: Policy = Policy { work_deadline: Duration::from_secs(2), ..Policy::UNORDERED };
+}
+
+impl Declares for Ordered {
+    const POLICY: Policy = Policy { work_deadline: Duration::from_secs(2), ..Policy::ORDERED };
+}
+
+impl Declares for Holding {
+    const POLICY: Policy = Policy { poison: Poisoned::DeadLetterAndHoldKey, ..Ordered::POLICY };
+}
+
+impl Declares for Incoherent {
+    const POLICY: Policy = Policy { tries_in_lane: 0, ..Unordered::POLICY };
+}
+
+/// [`Obedient`], under the policy of `D`.
+struct Under<D>(Obedient, PhantomData<D>);
+
+impl<D: Declares> Handler for Under<D> {
     type In = Counted;
     type Finding = i64;
 
-    const POLICY: Policy = Policy { work_deadline: Duration::from_secs(2), ..Policy::UNORDERED };
+    const POLICY: Policy = D::POLICY;
 
     async fn work(&self, message: &Message<Counted>, _: &WorkContext) -> Outcome<i64> {
+        self.0.work(message).await
+    }
+
+    async fn record(&self, batch: &[Worked<Counted, i64>], settlement: &mut Settlement<'_>) -> Recorded {
+        self.0.record(batch, settlement).await
+    }
+}
+
+/// Ends with the try, also with one that is given up.
+struct AtWork<'a>(&'a Obedient, Uuid);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.lock().unwrap().remove(&self.1);
+    }
+}
+
+impl Obedient {
+    async fn work(&self, message: &Message<Counted>) -> Outcome<i64> {
         let event = &message.event;
+        if !self.at_work.lock().unwrap().insert(event.counter_id) {
+            self.overlaps.fetch_add(1, Ordering::SeqCst);
+        }
+        let _at_work = AtWork(self, event.counter_id);
         if event.how.starts_with("record-") {
             return Ok(event.number);
         }
@@ -75,6 +145,20 @@ impl Handler for Obedient {
         match how {
             "transient" if fails => Err(Failure::transient("asked-to", "a try failed")),
             "unavailable" if fails => Err(Failure::unavailable("asked-to", "away")),
+            "sick" | "sick-poison" if self.healed.load(Ordering::SeqCst) => Ok(event.number),
+            "sick" => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(Failure::transient("asked-to", "sick"))
+            }
+            "away" | "gated" if tries <= 3 => Err(Failure::transient("asked-to", "sick")),
+            "away" if !self.healed.load(Ordering::SeqCst) => Err(Failure::unavailable("asked-to", "away")),
+            "gated" => {
+                while !self.healed.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Ok(event.number)
+            }
+            "sick-poison" => Err(Failure::poison("asked-to", "sick")),
             "poison" => Err(Failure::poison("asked-to", "poison")),
             "panic" => panic!("asked to"),
             "slow" => {
@@ -160,6 +244,12 @@ impl Running {
         ended.expect("it ends in time").expect("no panic")
     }
 
+    /// Waits for an end of its own accord.
+    pub async fn ended(mut self) -> anyhow::Result<()> {
+        let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.task).await;
+        ended.expect("it ends in time").expect("no panic")
+    }
+
     /// As a crash: no drain, no commit, no farewell.
     pub fn crash(self) {
         drop(self);
@@ -176,7 +266,8 @@ impl Drop for Running {
 }
 
 pub const QUICK: &str = "[retry]\nbackoff = '10ms'\nbackoff_max = '200ms'\ntier_delay_factor = 0.02\n\
-                         [consumer]\ncommit_interval = '50ms'\n[relay]\nlease = '2s'\nhold_refused = '1s'\n";
+                         [consumer]\ncommit_interval = '50ms'\n[relay]\nlease = '2s'\nhold_refused = '1s'\n\
+                         [parked]\npoll = '50ms'\nbackoff = '20ms'\nbackoff_max = '100ms'\nlease = '2s'\n";
 
 impl Bench {
     pub async fn new() -> Self {
@@ -205,7 +296,7 @@ impl Bench {
     async fn on(topics: Topics, database: Database, prefix: &str, config: String) -> Self {
         // `RUST_LOG=docfleet_pipeline=debug` shows what happens; the first test of the process installs it.
         tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init().ok();
-        sqlx::query("CREATE TABLE effects (counter_id uuid, number bigint, UNIQUE (counter_id, number))")
+        sqlx::query("CREATE TABLE effects (counter_id uuid, number bigint, seq bigint GENERATED ALWAYS AS IDENTITY, UNIQUE (counter_id, number))")
             .execute(&database.pool())
             .await
             .unwrap();
@@ -219,8 +310,25 @@ impl Bench {
         Self { database, topics, outbox, handler: Obedient::default(), config }
     }
 
+    /// For the processes that start from now on.
+    pub fn configure(&mut self, more: &str) {
+        self.config.push_str(more);
+    }
+
+    pub fn configuration(&self) -> String {
+        self.config.clone()
+    }
+
+    pub fn reset(&mut self, configuration: String) {
+        self.config = configuration;
+    }
+
     pub fn consumer(&self) -> Running {
-        let handler = self.handler.clone();
+        self.consumer_under::<Unordered>()
+    }
+
+    pub fn consumer_under<D: Declares>(&self) -> Running {
+        let handler = Under::<D>(self.handler.clone(), PhantomData);
         Running::start(self, CONSUMER, |setup| async move {
             setup.pin::<Echoed>().await?;
             consume(&setup, handler).await

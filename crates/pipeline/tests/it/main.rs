@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_messages;
+mod collisions;
 mod consuming;
 mod failures;
 mod harness;
 mod mock_cluster;
+mod parking;
 mod relaying;

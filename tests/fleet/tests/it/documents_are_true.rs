@@ -20,6 +20,7 @@ const SECTIONS: [(&str, &str, &str); 15] = [
     ("blobs", "crates/blobs/src/lib.rs", "BlobsConfig"),
     ("consumer", "crates/pipeline/src/config.rs", "ConsumerConfig"),
     ("retry", "crates/pipeline/src/config.rs", "RetryConfig"),
+    ("parked", "crates/pipeline/src/config.rs", "ParkedConfig"),
     ("relay", "crates/pipeline/src/relay/mod.rs", "RelayConfig"),
     ("api", "services/document-api/src/config.rs", "ApiConfig"),
     ("webhooks", "workers/webhook-dispatcher/src/config.rs", "WebhooksConfig"),

@@ -73,6 +73,7 @@ impl Bench {
             shutdown: shutdown.clone(),
             progress: progress.clone(),
             settle,
+            parked: crate::parked::Hints::default(),
         };
         let driver = Driver::new(Arc::new(processor), connection, &config, shutdown.clone(), progress, "");
         Self { broker, finished, shutdown, driver: tokio::spawn(driver.run()), out: BTreeMap::new() }
