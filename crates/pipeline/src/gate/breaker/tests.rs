@@ -1,0 +1,242 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const POISON: Cause = Cause { class: Class::Poison, reason: "undecodable" };
+const CRASH: Cause = Cause { class: Class::Transient, reason: "engine-crashed" };
+
+fn tripped(now: Instant) -> Breaker {
+    let mut breaker = Breaker::new(BreakerConfig::default());
+    let held = (0..20).filter(|_| breaker.judge(now, Turn::Normal, POISON) == Judgement::Hold).count();
+    assert_eq!((held, breaker.trips()), (1, 1), "the twentieth trips it and is held");
+    breaker
+}
+
+/// A consumer over a topic, of which each message says whether it is good at a time.
+struct Simulation {
+    breaker: Breaker,
+    now: Instant,
+    held: VecDeque<usize>,
+    done: usize,
+    settled_failed: usize,
+    out: VecDeque<(usize, Turn)>,
+}
+
+impl Simulation {
+    fn new(config: BreakerConfig) -> Self {
+        let breaker = Breaker::new(config);
+        let (held, out) = (VecDeque::new(), VecDeque::new());
+        Self { breaker, now: Instant::now(), held, done: 0, settled_failed: 0, out }
+    }
+
+    /// Ten milliseconds: starts what may start, up to eight at once, and ends what was started before.
+    fn step(&mut self, topic: &mut VecDeque<usize>, is_good: impl Fn(usize) -> bool) {
+        self.now += Duration::from_millis(10);
+        for (message, turn) in std::mem::take(&mut self.out) {
+            if is_good(message) {
+                self.breaker.succeeded(self.now, turn, 1);
+                self.done += 1;
+            } else {
+                match self.breaker.judge(self.now, turn, POISON) {
+                    Judgement::Settle => self.settled_failed += 1,
+                    Judgement::Hold => self.held.push_back(message),
+                }
+            }
+        }
+        while self.out.len() < 8 {
+            let (message, turn) = match self.breaker.start(self.now, !topic.is_empty(), !self.held.is_empty()) {
+                None => return,
+                Some(Start::Fresh(turn)) => (topic.pop_front(), turn),
+                Some(Start::Held(turn)) => (self.held.pop_front(), turn),
+            };
+            self.out.push_back((message.expect("it was told that there is one"), turn));
+        }
+    }
+}
+
+/// Spread evenly and without a pattern.
+fn share(message: usize, percent: u64) -> bool {
+    (message as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32 > (100 - percent) * (u64::from(u32::MAX) / 100)
+}
+
+#[test]
+fn a_poison_storm_fills_no_dead_letter_topic_and_lets_good_messages_through() {
+    let mut topic: VecDeque<usize> = (0..100_000).collect();
+    let mut simulation = Simulation::new(BreakerConfig::default());
+    // An hour.
+    for _ in 0..360_000 {
+        simulation.step(&mut topic, |message| !share(message, 30));
+    }
+    assert!(simulation.breaker.open().is_some() && simulation.breaker.trips() >= 1);
+    assert!(simulation.settled_failed <= 20, "{} died", simulation.settled_failed);
+    assert!(simulation.done > 100, "one by one good ones pass: {}", simulation.done);
+    assert!(simulation.held.len() < 500, "{} are held", simulation.held.len());
+}
+
+#[test]
+fn after_a_bad_deployment_is_rolled_back_everything_is_done_and_almost_nothing_died() {
+    let mut topic: VecDeque<usize> = (0..5_000).collect();
+    let mut simulation = Simulation::new(BreakerConfig::default());
+    for _ in 0..60_000 {
+        simulation.step(&mut topic, |_| false);
+    }
+    assert_eq!(simulation.settled_failed, 19, "ten minutes of nothing but failures");
+    for _ in 0..60_000 {
+        simulation.step(&mut topic, |_| true);
+    }
+    assert_eq!((simulation.done, simulation.settled_failed), (5_000 - 19, 19));
+    assert!(simulation.breaker.open().is_none() && topic.is_empty() && simulation.held.is_empty());
+}
+
+#[test]
+fn when_the_bad_producer_is_mended_the_bad_messages_die_and_the_rest_flows() {
+    let mut topic: VecDeque<usize> = (0..3_000).collect();
+    let mut simulation = Simulation::new(BreakerConfig::default());
+    let is_good = |message: usize| message >= 200 || !share(message, 50);
+    for _ in 0..1_000_000 {
+        simulation.step(&mut topic, is_good);
+    }
+    let bad = (0..3_000).filter(|message| !is_good(*message)).count();
+    assert_eq!((simulation.settled_failed, simulation.done), (bad, 3_000 - bad));
+    assert!(simulation.breaker.open().is_none() && simulation.held.is_empty());
+}
+
+#[test]
+fn few_failures_and_mixed_ones_do_not_trip_it() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(BreakerConfig::default());
+    for nth in 0..2_000 {
+        let at = now + Duration::from_millis(nth);
+        match nth % 10 {
+            0 => assert_eq!(breaker.judge(at, Turn::Normal, POISON), Judgement::Settle),
+            1 => assert_eq!(breaker.judge(at, Turn::Normal, CRASH), Judgement::Settle),
+            _ => assert!(!breaker.succeeded(at, Turn::Normal, 1)),
+        }
+    }
+    let mut breaker = Breaker::new(BreakerConfig::default());
+    for nth in 0..1_000 {
+        let rare = now + Duration::from_secs(5 * nth);
+        assert_eq!(breaker.judge(rare, Turn::Normal, POISON), Judgement::Settle, "twelve a minute, and nothing else");
+    }
+    assert_eq!(breaker.trips(), 0);
+}
+
+#[test]
+fn while_it_is_open_one_message_at_a_time_is_let_in_at_growing_intervals() {
+    let mut now = Instant::now();
+    let mut breaker = tripped(now);
+    assert_eq!(breaker.start(now, true, true), None, "not at once");
+    let mut waits = Vec::new();
+    for nth in 0..9 {
+        let asked = now;
+        let start = loop {
+            if let Some(start) = breaker.start(now, true, true) {
+                break start;
+            }
+            now += Duration::from_millis(500);
+        };
+        waits.push((now - asked).as_secs());
+        assert_eq!(breaker.start(now + Duration::from_secs(900), true, true), None, "one at a time");
+        let turn = match start {
+            Start::Fresh(turn) if nth % 2 == 0 => turn,
+            Start::Held(turn) if nth % 2 == 1 => turn,
+            other => unreachable!("{other:?} out of turn"),
+        };
+        assert_eq!(breaker.judge(now, turn, POISON), Judgement::Hold);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+}
+
+#[test]
+fn what_was_out_when_it_tripped_is_held_too_and_does_not_close_it() {
+    let now = Instant::now();
+    let mut breaker = tripped(now);
+    assert_eq!(breaker.judge(now, Turn::Normal, POISON), Judgement::Hold);
+    assert_eq!(breaker.judge(now, Turn::Normal, CRASH), Judgement::Hold);
+    assert!(!breaker.succeeded(now, Turn::Normal, 1_000));
+    assert!(breaker.open().is_some_and(|open| open.successes == 0 && open.cause == POISON));
+}
+
+#[test]
+fn a_probe_that_is_withdrawn_makes_room_for_the_next() {
+    let now = Instant::now();
+    let mut breaker = tripped(now);
+    let later = now + Duration::from_secs(1);
+    assert_eq!(breaker.start(later, true, false), Some(Start::Fresh(Turn::Probe)));
+    assert_eq!(breaker.start(later, true, false), None);
+    breaker.gave_up(Turn::Probe);
+    assert_eq!(breaker.start(later, false, true), Some(Start::Held(Turn::Retest)));
+}
+
+#[test]
+fn what_was_held_dies_no_faster_than_others_succeed() {
+    let now = Instant::now();
+    let mut breaker = tripped(now);
+    let later = now + Duration::from_secs(1);
+    for nth in 1..=20 {
+        assert_eq!(breaker.start(later, true, false), Some(Start::Fresh(Turn::Probe)));
+        assert_eq!(breaker.succeeded(later, Turn::Probe, 1), nth == 20);
+    }
+    assert_eq!(breaker.start(later, false, true), None, "nothing has succeeded since it closed");
+    breaker.succeeded(later, Turn::Normal, 2);
+    let seconds = (0..5).filter(|_| breaker.start(later, false, true).is_some()).count();
+    assert_eq!(seconds, 2);
+    assert_eq!(breaker.judge(later, Turn::Second, POISON), Judgement::Settle);
+    let much_later = later + Duration::from_secs(60);
+    assert_eq!(breaker.start(much_later, false, true), Some(Start::Held(Turn::Second)), "nothing else comes");
+    assert_eq!(breaker.start(much_later, false, true), None);
+}
+
+#[test]
+fn an_operator_overrides_it_and_it_can_be_switched_off() {
+    let now = Instant::now();
+    let mut breaker = tripped(now);
+    assert!(breaker.let_fail(true));
+    assert!(breaker.open().is_none());
+    assert_eq!(breaker.start(now, true, true), Some(Start::Held(Turn::Second)));
+    assert_eq!(breaker.start(now, true, false), Some(Start::Fresh(Turn::Normal)));
+    assert!((0..500).all(|_| breaker.judge(now, Turn::Normal, POISON) == Judgement::Settle));
+    assert!(!breaker.let_fail(false));
+    assert!((0..19).all(|_| breaker.judge(now, Turn::Normal, POISON) == Judgement::Settle), "it begins anew");
+    assert_eq!(breaker.judge(now, Turn::Normal, POISON), Judgement::Hold);
+    let mut off = Breaker::new(BreakerConfig { enabled: false, ..BreakerConfig::default() });
+    assert!((0..500).all(|_| off.judge(now, Turn::Normal, POISON) == Judgement::Settle));
+}
+
+proptest! {
+    /// Whatever comes: of any `window_messages` outcomes in a row no more than `failures_min` or the allowed share die of
+    /// one reason before it opens, and the numbers in the window are right.
+    #[test]
+    fn no_storm_gets_more_than_its_share_past_a_closed_breaker(
+        outcomes in prop::collection::vec((any::<bool>(), 0_u64..300), 1..800),
+        window_messages in 1_usize..100, failures_min in 1_usize..30, failures_percent in 0_u32..100,
+    ) {
+        let config = BreakerConfig { window_messages, failures_min, failures_percent, ..BreakerConfig::default() };
+        let mut breaker = Breaker::new(config);
+        let mut now = Instant::now();
+        let mut run: VecDeque<bool> = VecDeque::new();
+        for (good, wait_ms) in outcomes {
+            now += Duration::from_millis(wait_ms);
+            if good {
+                breaker.succeeded(now, Turn::Normal, 1);
+            } else if breaker.judge(now, Turn::Normal, POISON) == Judgement::Hold {
+                prop_assert!(breaker.open().is_some());
+                break;
+            }
+            run.push_back(good);
+            if run.len() > window_messages {
+                run.pop_front();
+            }
+            let died = run.iter().filter(|good| !**good).count();
+            // Old ones leave the window by age as well, so the share is of what is left of it.
+            let by_share = window_messages * failures_percent as usize / 100;
+            let aged = run.len() > breaker.window.total;
+            prop_assert!(aged || died <= failures_min.max(by_share + 1), "{died} of {}", run.len());
+            let counted: usize = breaker.window.entries.iter().map(|entry| entry.count).sum();
+            prop_assert_eq!(counted, breaker.window.total);
+            prop_assert!(breaker.window.total <= window_messages);
+        }
+    }
+}

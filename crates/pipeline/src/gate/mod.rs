@@ -1,0 +1,37 @@
+//! Between a message that is ready and its start: commands of operators, the breaker, the ramp, fairness.
+//!
+//! In the order of the flow: `watch` (reads `pipeline.commands`, shares a set) → `commands` (what the set says of a message)
+//! → `admission` (which message starts next: `fairness`, `throttle`) → `signals` (what came of it: `breaker`, `ramp`) →
+//! `head` (what holds a frontier back) and `report`, which the member's row carries to `docfleet status`.
+//!
+//! All but `watch`, `drops` and `signals` is pure: `now` is an argument.
+
+mod admission;
+mod breaker;
+mod commands;
+mod config;
+mod drops;
+mod fairness;
+mod field;
+mod head;
+mod ramp;
+mod report;
+mod signals;
+mod throttle;
+mod top_keys;
+mod watch;
+
+pub use admission::{Admission, Admitted, Generation, Placed};
+pub use breaker::{Breaker, Cause, Judgement, Open, Start, Turn};
+pub use commands::{Action, Command, CommandId, CommandRow, CommandSet, Place, Selector, Verdict};
+pub use config::BreakerConfig;
+pub use drops::{DROPPED, record_drops};
+pub use fairness::FairQueue;
+pub use field::of_datum;
+pub use head::{Head, Heads, Note, Notes, Phase, STANDS_AFTER, key_text};
+pub use ramp::Ramp;
+pub use report::{BreakerReport, GateReport, KeyReport};
+pub use signals::Signals;
+pub use throttle::Bucket;
+pub use top_keys::{Count, TopKeys};
+pub use watch::{CHANNEL, active, watch};
