@@ -228,16 +228,15 @@ impl<T: Placed> Admission<T> {
         None
     }
 
-    /// Whether the first of the failed ones may start; others go to the back.
-    fn bring_held_to_front(&mut self, now: Instant) -> bool {
+    /// How many of the failed ones may start, as far as commands go: the first may, when it is not none.
+    fn bring_held_to_front(&mut self, now: Instant) -> usize {
         for _ in 0..self.failed.len().min(HELD_LOOKS) {
-            let held = |(_, item): &(&str, T)| self.commands.verdict(now, &item.place());
-            match self.failed.front().map(held) {
+            match self.failed.front().map(|(_, item)| self.commands.verdict(now, &item.place())) {
                 Some(Verdict::Hold(_)) => self.failed.rotate_left(1),
-                other => return other.is_some(),
+                _ => return self.failed.len(),
             }
         }
-        false
+        0
     }
 }
 

@@ -6,6 +6,10 @@ use std::{
 use super::BreakerConfig;
 use crate::Class;
 
+/// It closed in vain when it trips again so soon.
+const IN_VAIN: Duration = Duration::from_secs(600);
+const REQUIRED_TIMES_MAX: u32 = 8;
+
 /// What the last failures have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause {
@@ -49,10 +53,11 @@ pub enum Judgement {
 /// a broken producer. Then the consumer stops, and what fails is held instead of filling the dead letter topic.
 ///
 /// *Closed*, all flows, and failures settle; the one that makes too many trips it and is held already. *Open*, one message
-/// at a time is let in, in growing intervals: fresh ones, which carry the good ones through, in turn with held ones.
-/// [`BreakerConfig::close_after`] successes without a failure of a fresh one close it. *Closed again*, what was held is
-/// tried once more, but never faster than others succeed: a message that fails while its neighbours pass is bad itself,
-/// and may die. So a breaker that closes too early lets little through.
+/// at a time is let in: a fresh one at once after a success and after a growing pause after a failure, so good ones get
+/// through; a held one now and then. The more are held, the longer the pauses: the budget lasts for hours.
+/// [`BreakerConfig::close_after`] successes without a failure of a fresh one close it; twice as many when it had closed
+/// in vain just before. *Closed again*, what was held is tried once more, but never faster than others succeed: a message
+/// that fails while its neighbours pass is bad itself, and may die. So a breaker that closes too early lets little through.
 ///
 /// Asked when a message is decided upon, not when it is settled: the bound is exact whatever is still on its way.
 #[derive(Debug)]
@@ -65,6 +70,9 @@ pub struct Breaker {
     /// Then one may be tried even when nothing succeeds, since nothing else comes.
     credit_at: Option<Instant>,
     trips: u64,
+    /// Successes that close it this time.
+    required: u32,
+    closed_at: Option<Instant>,
     lets_fail: bool,
 }
 
@@ -73,17 +81,32 @@ pub struct Breaker {
 pub struct Open {
     pub cause: Cause,
     pub since: Instant,
-    pub interval: Duration,
+    /// When the next fresh message may be tried.
     pub probe_at: Instant,
     pub successes: u32,
+    interval: Duration,
+    /// When the next held one may be.
+    retest_at: Instant,
+    retest_interval: Duration,
+    held: usize,
     probe_out: bool,
-    held_next: bool,
 }
 
 impl Breaker {
     pub fn new(config: BreakerConfig) -> Self {
         let window = Window::new(config.window_messages.max(1), config.window);
-        Self { config, window, open: None, credits: 0, credit_at: None, trips: 0, lets_fail: false }
+        let required = config.close_after.max(1);
+        Self {
+            config,
+            window,
+            open: None,
+            credits: 0,
+            credit_at: None,
+            trips: 0,
+            required,
+            closed_at: None,
+            lets_fail: false,
+        }
     }
 
     pub fn open(&self) -> Option<&Open> {
@@ -105,25 +128,36 @@ impl Breaker {
         was_open
     }
 
-    /// Which message may start now: `fresh` and `held` say whether there is one. Ask again after each. Each start must come
-    /// back by [`succeeded`](Self::succeeded), [`judge`](Self::judge) or [`gave_up`](Self::gave_up).
-    pub fn start(&mut self, now: Instant, fresh: bool, held: bool) -> Option<Start> {
+    /// Which message may start now, of those that are `fresh` (whether there is one) and those that are `held` (how many).
+    /// Ask again after each. Each start must come back by [`succeeded`](Self::succeeded), [`judge`](Self::judge) or
+    /// [`gave_up`](Self::gave_up).
+    pub fn start(&mut self, now: Instant, fresh: bool, held: usize) -> Option<Start> {
         if self.is_off() {
-            return if held { Some(Start::Held(Turn::Second)) } else { fresh.then_some(Start::Fresh(Turn::Normal)) };
+            return if held > 0 {
+                Some(Start::Held(Turn::Second))
+            } else {
+                fresh.then_some(Start::Fresh(Turn::Normal))
+            };
         }
         let Some(open) = &mut self.open else {
-            if held && self.take_credit(now) {
+            if held > 0 && self.take_credit(now) {
                 return Some(Start::Held(Turn::Second));
             }
             return fresh.then_some(Start::Fresh(Turn::Normal));
         };
-        if open.probe_out || now < open.probe_at || !(fresh || held) {
+        if open.probe_out {
             return None;
         }
+        open.held = held;
+        let start = if held > 0 && now >= open.retest_at {
+            Start::Held(Turn::Retest)
+        } else if fresh && now >= open.probe_at {
+            Start::Fresh(Turn::Probe)
+        } else {
+            return None;
+        };
         open.probe_out = true;
-        let take_held = held && (open.held_next || !fresh);
-        open.held_next = !take_held;
-        Some(if take_held { Start::Held(Turn::Retest) } else { Start::Fresh(Turn::Probe) })
+        Some(start)
     }
 
     /// Messages ended well. Returns whether that closed it.
@@ -144,14 +178,19 @@ impl Breaker {
         }
         open.probe_out = false;
         open.successes = open.successes.saturating_add(1);
-        open.interval = (open.interval / 2).max(self.config.probe_interval);
-        // On at once, one by one: good messages get through.
-        open.probe_at = now;
-        if open.successes < self.config.close_after.max(1) {
+        if turn == Turn::Probe {
+            open.interval = (open.interval / 2).max(self.config.probe_interval);
+            open.probe_at = now;
+        } else {
+            open.retest_interval = self.config.probe_interval;
+            open.retest_at = now;
+        }
+        if open.successes < self.required {
             return false;
         }
         self.open = None;
         self.window.clear();
+        self.closed_at = Some(now);
         self.credits = 0;
         self.credit_at = Some(now + self.config.probe_interval_max);
         true
@@ -163,13 +202,21 @@ impl Breaker {
             return Judgement::Settle;
         }
         if let Some(open) = &mut self.open {
-            if matches!(turn, Turn::Probe | Turn::Retest) {
-                open.probe_out = false;
-                open.interval = (open.interval * 2).min(self.config.probe_interval_max);
-                open.probe_at = now + open.interval;
-            }
-            if turn == Turn::Probe {
-                open.successes = 0;
+            let (first, longest) = (self.config.probe_interval, self.config.probe_interval_max);
+            match turn {
+                Turn::Probe => {
+                    let held = u32::try_from(open.held / self.config.failures_min.max(1)).unwrap_or(u32::MAX);
+                    open.successes = 0;
+                    open.interval = (open.interval * 2).min(longest);
+                    open.probe_at = now + open.interval.max(first.saturating_mul(held.saturating_add(1))).min(longest);
+                    open.probe_out = false;
+                }
+                Turn::Retest => {
+                    open.retest_interval = (open.retest_interval * 2).min(longest);
+                    open.retest_at = now + open.retest_interval;
+                    open.probe_out = false;
+                }
+                Turn::Normal | Turn::Second => {}
             }
             return Judgement::Hold;
         }
@@ -196,20 +243,32 @@ impl Breaker {
         if !many || (failures as u64).saturating_mul(100) <= share {
             return Judgement::Settle;
         }
-        let interval = self.config.probe_interval;
+        self.trip(now, cause);
+        Judgement::Hold
+    }
+
+    fn trip(&mut self, now: Instant, cause: Cause) {
+        let (interval, close_after) = (self.config.probe_interval, self.config.close_after.max(1));
+        let in_vain = |at: Instant| now.saturating_duration_since(at) < IN_VAIN;
+        self.required = if self.closed_at.is_some_and(in_vain) {
+            self.required.saturating_mul(2).min(close_after.saturating_mul(REQUIRED_TIMES_MAX))
+        } else {
+            close_after
+        };
         self.open = Some(Open {
             cause,
             since: now,
-            interval,
             probe_at: now + interval,
             successes: 0,
+            interval,
+            retest_at: now + interval,
+            retest_interval: interval,
+            held: 0,
             probe_out: false,
-            held_next: false,
         });
         self.trips += 1;
         self.window.clear();
         (self.credits, self.credit_at) = (0, None);
-        Judgement::Hold
     }
 
     fn take_credit(&mut self, now: Instant) -> bool {

@@ -72,7 +72,7 @@ impl Signals {
     }
 
     /// As [`Breaker::start`].
-    pub fn start(&self, now: Instant, fresh: bool, held: bool) -> Option<Start> {
+    pub fn start(&self, now: Instant, fresh: bool, held: usize) -> Option<Start> {
         self.with(|state| state.breaker.start(now, fresh, held))
     }
 

@@ -46,7 +46,7 @@ impl Simulation {
             }
         }
         while self.out.len() < 8 {
-            let (message, turn) = match self.breaker.start(self.now, !topic.is_empty(), !self.held.is_empty()) {
+            let (message, turn) = match self.breaker.start(self.now, !topic.is_empty(), self.held.len()) {
                 None => return,
                 Some(Start::Fresh(turn)) => (topic.pop_front(), turn),
                 Some(Start::Held(turn)) => (self.held.pop_front(), turn),
@@ -56,23 +56,30 @@ impl Simulation {
     }
 }
 
-/// Spread evenly and without a pattern.
-fn share(message: usize, percent: u64) -> bool {
-    (message as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32 > (100 - percent) * (u64::from(u32::MAX) / 100)
+/// So many of a hundred, at random (splitmix64).
+fn share(message: usize, percent: u64, seed: u64) -> bool {
+    let mut z = (message as u64).wrapping_add(seed << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)) % 100 < percent
 }
 
 #[test]
 fn a_poison_storm_fills_no_dead_letter_topic_and_lets_good_messages_through() {
-    let mut topic: VecDeque<usize> = (0..100_000).collect();
-    let mut simulation = Simulation::new(BreakerConfig::default());
-    // An hour.
-    for _ in 0..360_000 {
-        simulation.step(&mut topic, |message| !share(message, 30));
+    for seed in 0..5 {
+        let config = BreakerConfig::default();
+        let died_max = config.failures_min + config.window_messages;
+        let mut topic: VecDeque<usize> = (0..100_000).collect();
+        let mut simulation = Simulation::new(config);
+        // An hour.
+        for _ in 0..360_000 {
+            simulation.step(&mut topic, |message| !share(message, 30, seed));
+        }
+        assert!(simulation.breaker.trips() >= 1);
+        assert!(simulation.settled_failed <= died_max, "{} died", simulation.settled_failed);
+        assert!(simulation.done > 100, "one by one good ones pass: {}", simulation.done);
+        assert!(simulation.held.len() < 600, "{} are held", simulation.held.len());
     }
-    assert!(simulation.breaker.open().is_some() && simulation.breaker.trips() >= 1);
-    assert!(simulation.settled_failed <= 20, "{} died", simulation.settled_failed);
-    assert!(simulation.done > 100, "one by one good ones pass: {}", simulation.done);
-    assert!(simulation.held.len() < 500, "{} are held", simulation.held.len());
 }
 
 #[test]
@@ -94,7 +101,7 @@ fn after_a_bad_deployment_is_rolled_back_everything_is_done_and_almost_nothing_d
 fn when_the_bad_producer_is_mended_the_bad_messages_die_and_the_rest_flows() {
     let mut topic: VecDeque<usize> = (0..3_000).collect();
     let mut simulation = Simulation::new(BreakerConfig::default());
-    let is_good = |message: usize| message >= 200 || !share(message, 50);
+    let is_good = |message: usize| message >= 200 || !share(message, 50, 0);
     for _ in 0..1_000_000 {
         simulation.step(&mut topic, is_good);
     }
@@ -123,30 +130,60 @@ fn few_failures_and_mixed_ones_do_not_trip_it() {
     assert_eq!(breaker.trips(), 0);
 }
 
+/// When the next message is let in, in seconds from `now`, and by which turn.
+fn next(breaker: &mut Breaker, now: &mut Instant, fresh: bool, held: usize) -> (u64, Start) {
+    let asked = *now;
+    loop {
+        if let Some(start) = breaker.start(*now, fresh, held) {
+            let much_later = *now + Duration::from_secs(900);
+            assert_eq!(breaker.start(much_later, true, 9), None, "one at a time");
+            return ((*now - asked).as_secs(), start);
+        }
+        *now += Duration::from_millis(500);
+    }
+}
+
 #[test]
 fn while_it_is_open_one_message_at_a_time_is_let_in_at_growing_intervals() {
     let mut now = Instant::now();
     let mut breaker = tripped(now);
-    assert_eq!(breaker.start(now, true, true), None, "not at once");
-    let mut waits = Vec::new();
-    for nth in 0..9 {
-        let asked = now;
-        let start = loop {
-            if let Some(start) = breaker.start(now, true, true) {
-                break start;
-            }
-            now += Duration::from_millis(500);
-        };
-        waits.push((now - asked).as_secs());
-        assert_eq!(breaker.start(now + Duration::from_secs(900), true, true), None, "one at a time");
-        let turn = match start {
-            Start::Fresh(turn) if nth % 2 == 0 => turn,
-            Start::Held(turn) if nth % 2 == 1 => turn,
-            other => unreachable!("{other:?} out of turn"),
-        };
-        assert_eq!(breaker.judge(now, turn, POISON), Judgement::Hold);
+    assert_eq!(breaker.start(now, true, 5), None, "not at once");
+    for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
+        assert_eq!(next(&mut breaker, &mut now, true, 0), (expected, Start::Fresh(Turn::Probe)));
+        assert_eq!(breaker.judge(now, Turn::Probe, POISON), Judgement::Hold);
     }
-    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    let mut breaker = tripped(now);
+    for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
+        assert_eq!(next(&mut breaker, &mut now, false, 1), (expected, Start::Held(Turn::Retest)));
+        assert_eq!(breaker.judge(now, Turn::Retest, POISON), Judgement::Hold);
+    }
+    assert_eq!(next(&mut breaker, &mut now, true, 1), (0, Start::Fresh(Turn::Probe)), "each has a pace of its own");
+    assert!(!breaker.succeeded(now, Turn::Probe, 1));
+    assert_eq!(next(&mut breaker, &mut now, true, 200), (0, Start::Fresh(Turn::Probe)), "after a success at once");
+    assert_eq!(breaker.judge(now, Turn::Probe, POISON), Judgement::Hold);
+    let (seconds, _) = next(&mut breaker, &mut now, true, 0);
+    assert_eq!(seconds, 11, "the more are held, the longer");
+}
+
+#[test]
+fn one_that_closed_in_vain_asks_for_more_the_next_time() {
+    let mut now = Instant::now();
+    let mut breaker = tripped(now);
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        let mut successes = 0;
+        loop {
+            successes += 1;
+            let (_, start) = next(&mut breaker, &mut now, true, 0);
+            assert_eq!(start, Start::Fresh(Turn::Probe));
+            if breaker.succeeded(now, Turn::Probe, 1) {
+                break;
+            }
+        }
+        asked.push(successes);
+        while breaker.judge(now, Turn::Normal, POISON) == Judgement::Settle {}
+    }
+    assert_eq!(asked, [20, 40, 80, 160, 160]);
 }
 
 #[test]
@@ -164,10 +201,10 @@ fn a_probe_that_is_withdrawn_makes_room_for_the_next() {
     let now = Instant::now();
     let mut breaker = tripped(now);
     let later = now + Duration::from_secs(1);
-    assert_eq!(breaker.start(later, true, false), Some(Start::Fresh(Turn::Probe)));
-    assert_eq!(breaker.start(later, true, false), None);
+    assert_eq!(breaker.start(later, true, 0), Some(Start::Fresh(Turn::Probe)));
+    assert_eq!(breaker.start(later, true, 0), None);
     breaker.gave_up(Turn::Probe);
-    assert_eq!(breaker.start(later, false, true), Some(Start::Held(Turn::Retest)));
+    assert_eq!(breaker.start(later, false, 1), Some(Start::Held(Turn::Retest)));
 }
 
 #[test]
@@ -176,17 +213,17 @@ fn what_was_held_dies_no_faster_than_others_succeed() {
     let mut breaker = tripped(now);
     let later = now + Duration::from_secs(1);
     for nth in 1..=20 {
-        assert_eq!(breaker.start(later, true, false), Some(Start::Fresh(Turn::Probe)));
+        assert_eq!(breaker.start(later, true, 0), Some(Start::Fresh(Turn::Probe)));
         assert_eq!(breaker.succeeded(later, Turn::Probe, 1), nth == 20);
     }
-    assert_eq!(breaker.start(later, false, true), None, "nothing has succeeded since it closed");
+    assert_eq!(breaker.start(later, false, 1), None, "nothing has succeeded since it closed");
     breaker.succeeded(later, Turn::Normal, 2);
-    let seconds = (0..5).filter(|_| breaker.start(later, false, true).is_some()).count();
+    let seconds = (0..5).filter(|_| breaker.start(later, false, 1).is_some()).count();
     assert_eq!(seconds, 2);
     assert_eq!(breaker.judge(later, Turn::Second, POISON), Judgement::Settle);
     let much_later = later + Duration::from_secs(60);
-    assert_eq!(breaker.start(much_later, false, true), Some(Start::Held(Turn::Second)), "nothing else comes");
-    assert_eq!(breaker.start(much_later, false, true), None);
+    assert_eq!(breaker.start(much_later, false, 1), Some(Start::Held(Turn::Second)), "nothing else comes");
+    assert_eq!(breaker.start(much_later, false, 1), None);
 }
 
 #[test]
@@ -195,8 +232,8 @@ fn an_operator_overrides_it_and_it_can_be_switched_off() {
     let mut breaker = tripped(now);
     assert!(breaker.let_fail(true));
     assert!(breaker.open().is_none());
-    assert_eq!(breaker.start(now, true, true), Some(Start::Held(Turn::Second)));
-    assert_eq!(breaker.start(now, true, false), Some(Start::Fresh(Turn::Normal)));
+    assert_eq!(breaker.start(now, true, 1), Some(Start::Held(Turn::Second)));
+    assert_eq!(breaker.start(now, true, 0), Some(Start::Fresh(Turn::Normal)));
     assert!((0..500).all(|_| breaker.judge(now, Turn::Normal, POISON) == Judgement::Settle));
     assert!(!breaker.let_fail(false));
     assert!((0..19).all(|_| breaker.judge(now, Turn::Normal, POISON) == Judgement::Settle), "it begins anew");
