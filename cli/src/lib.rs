@@ -5,6 +5,7 @@
 mod api;
 mod args;
 mod audit;
+mod commands;
 mod config;
 mod consumer;
 mod dlq;
@@ -44,6 +45,13 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Listen(args) => listen::run(&config, &args, json).await,
         Command::Status(args) => status::run(&config, &args, json).await,
         Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
+        Command::Pause(args) => commands::pause(&config, &args, json).await,
+        Command::Resume(args) => commands::resume(&config, &args, json).await,
+        Command::Throttle(args) => commands::throttle(&config, &args, json).await,
+        Command::Drain(args) => commands::drain(&config, &args, json).await,
+        Command::Drop(args) => commands::drop(&config, &args, json).await,
+        Command::LetFail(args) => commands::let_fail(&config, &args, json).await,
+        Command::Commands(args) => commands::commands(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }

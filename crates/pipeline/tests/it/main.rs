@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_messages;
+mod commands;
 mod consuming;
 mod failures;
 mod harness;
