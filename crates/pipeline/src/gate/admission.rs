@@ -2,7 +2,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
-    time::Instant,
+    time::Duration,
 };
 
 use super::{Bucket, CommandId, CommandSet, FairQueue, Phase, Place, Signals, Start, Turn, Verdict};
@@ -101,7 +101,7 @@ impl<T: Placed> Admission<T> {
 
     /// The next message to start, until there is none. Ask after each [`push`](Self::push), [`finished`](Self::finished)
     /// and [`tick`](Self::tick).
-    pub fn start(&mut self, now: Instant) -> Option<Admitted<T>> {
+    pub fn start(&mut self, now: Duration) -> Option<Admitted<T>> {
         if self.running >= self.signals.limit() {
             return None;
         }
@@ -120,7 +120,7 @@ impl<T: Placed> Admission<T> {
     }
 
     /// Several times a second: commands end, tokens come.
-    pub fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, now: Duration) {
         self.signals.let_fail(self.commands.lets_fail(now));
         let grants = self.granted.is_empty();
         for (_, item) in std::mem::take(&mut self.aside) {
@@ -136,7 +136,7 @@ impl<T: Placed> Admission<T> {
     }
 
     /// Another set of commands was read.
-    pub fn obey(&mut self, now: Instant, commands: Arc<CommandSet>) {
+    pub fn obey(&mut self, now: Duration, commands: Arc<CommandSet>) {
         let active: Vec<CommandId> = commands.active(now).map(|command| command.id).collect();
         if active.iter().any(|id| !self.obeyed_since.contains_key(id)) {
             self.generation += 1;
@@ -155,7 +155,7 @@ impl<T: Placed> Admission<T> {
     }
 
     /// Whether nothing of this partition may start, so that the broker need not send it.
-    pub fn holds_partition(&self, now: Instant, topic: &str, partition: i32) -> bool {
+    pub fn holds_partition(&self, now: Duration, topic: &str, partition: i32) -> bool {
         self.commands.holds_partition(now, topic, partition)
     }
 
@@ -196,7 +196,7 @@ impl<T: Placed> Admission<T> {
     }
 
     /// The first ready message that no command holds. A throttled one waits for the tick, in the order of its coming.
-    fn choose(&mut self, now: Instant) -> Option<T> {
+    fn choose(&mut self, now: Duration) -> Option<T> {
         if let Some(item) = self.granted.pop_front() {
             return Some(item);
         }
@@ -212,7 +212,7 @@ impl<T: Placed> Admission<T> {
     }
 
     /// Takes a token of each when all have one and `may`; else the command that has none.
-    fn take_tokens(&mut self, now: Instant, throttles: &[(CommandId, f64)], may: bool) -> Option<CommandId> {
+    fn take_tokens(&mut self, now: Duration, throttles: &[(CommandId, f64)], may: bool) -> Option<CommandId> {
         for (id, per_second) in throttles {
             let bucket = self.buckets.entry(*id).or_insert_with(|| Bucket::new(*per_second, now));
             bucket.retune(*per_second, now);
@@ -229,7 +229,7 @@ impl<T: Placed> Admission<T> {
     }
 
     /// How many of the failed ones may start, as far as commands go: the first may, when it is not none.
-    fn bring_held_to_front(&mut self, now: Instant) -> usize {
+    fn bring_held_to_front(&mut self, now: Duration) -> usize {
         for _ in 0..self.failed.len().min(HELD_LOOKS) {
             match self.failed.front().map(|(_, item)| self.commands.verdict(now, &item.place())) {
                 Some(Verdict::Hold(_)) => self.failed.rotate_left(1),

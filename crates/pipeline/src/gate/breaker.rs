@@ -1,6 +1,6 @@
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::BreakerConfig;
@@ -68,11 +68,11 @@ pub struct Breaker {
     /// Held messages that may be tried for the last time: one for each success since it closed.
     credits: usize,
     /// Then one may be tried even when nothing succeeds, since nothing else comes.
-    credit_at: Option<Instant>,
+    credit_at: Option<Duration>,
     trips: u64,
     /// Successes that close it this time.
     required: u32,
-    closed_at: Option<Instant>,
+    closed_at: Option<Duration>,
     lets_fail: bool,
 }
 
@@ -80,13 +80,13 @@ pub struct Breaker {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
     pub cause: Cause,
-    pub since: Instant,
+    pub since: Duration,
     /// When the next fresh message may be tried.
-    pub probe_at: Instant,
+    pub probe_at: Duration,
     pub successes: u32,
     interval: Duration,
     /// When the next held one may be.
-    retest_at: Instant,
+    retest_at: Duration,
     retest_interval: Duration,
     held: usize,
     probe_out: bool,
@@ -131,7 +131,7 @@ impl Breaker {
     /// Which message may start now, of those that are `fresh` (whether there is one) and those that are `held` (how many).
     /// Ask again after each. Each start must come back by [`succeeded`](Self::succeeded), [`judge`](Self::judge) or
     /// [`gave_up`](Self::gave_up).
-    pub fn start(&mut self, now: Instant, fresh: bool, held: usize) -> Option<Start> {
+    pub fn start(&mut self, now: Duration, fresh: bool, held: usize) -> Option<Start> {
         if self.is_off() {
             return if held > 0 {
                 Some(Start::Held(Turn::Second))
@@ -161,7 +161,7 @@ impl Breaker {
     }
 
     /// Messages ended well. Returns whether that closed it.
-    pub fn succeeded(&mut self, now: Instant, turn: Turn, count: usize) -> bool {
+    pub fn succeeded(&mut self, now: Duration, turn: Turn, count: usize) -> bool {
         if self.is_off() {
             return false;
         }
@@ -197,7 +197,7 @@ impl Breaker {
     }
 
     /// A message failed for good as far as it goes: what becomes of it?
-    pub fn judge(&mut self, now: Instant, turn: Turn, cause: Cause) -> Judgement {
+    pub fn judge(&mut self, now: Duration, turn: Turn, cause: Cause) -> Judgement {
         if self.is_off() {
             return Judgement::Settle;
         }
@@ -235,7 +235,7 @@ impl Breaker {
         }
     }
 
-    fn count(&mut self, now: Instant, cause: Cause) -> Judgement {
+    fn count(&mut self, now: Duration, cause: Cause) -> Judgement {
         self.window.push(now, Some(cause), 1);
         let failures = self.window.failures(cause);
         let many = failures >= self.config.failures_min.max(1);
@@ -247,9 +247,9 @@ impl Breaker {
         Judgement::Hold
     }
 
-    fn trip(&mut self, now: Instant, cause: Cause) {
+    fn trip(&mut self, now: Duration, cause: Cause) {
         let (interval, close_after) = (self.config.probe_interval, self.config.close_after.max(1));
-        let in_vain = |at: Instant| now.saturating_duration_since(at) < IN_VAIN;
+        let in_vain = |at: Duration| now.saturating_sub(at) < IN_VAIN;
         self.required = if self.closed_at.is_some_and(in_vain) {
             self.required.saturating_mul(2).min(close_after.saturating_mul(REQUIRED_TIMES_MAX))
         } else {
@@ -271,7 +271,7 @@ impl Breaker {
         (self.credits, self.credit_at) = (0, None);
     }
 
-    fn take_credit(&mut self, now: Instant) -> bool {
+    fn take_credit(&mut self, now: Duration) -> bool {
         if self.credits > 0 {
             self.credits -= 1;
             return true;
@@ -301,7 +301,7 @@ struct Window {
 #[derive(Debug)]
 struct Entry {
     /// Of the first of them.
-    at: Instant,
+    at: Duration,
     cause: Option<Cause>,
     count: usize,
 }
@@ -314,13 +314,13 @@ impl Window {
         Self { messages_max, age_max, entries: VecDeque::new(), failures: HashMap::new(), total: 0 }
     }
 
-    fn push(&mut self, now: Instant, cause: Option<Cause>, count: usize) {
+    fn push(&mut self, now: Duration, cause: Option<Cause>, count: usize) {
         let count = count.min(self.messages_max);
         if count == 0 {
             return;
         }
         match self.entries.back_mut() {
-            Some(last) if last.cause == cause && now.saturating_duration_since(last.at) < GRAIN => last.count += count,
+            Some(last) if last.cause == cause && now.saturating_sub(last.at) < GRAIN => last.count += count,
             _ => self.entries.push_back(Entry { at: now, cause, count }),
         }
         self.total += count;
@@ -330,9 +330,9 @@ impl Window {
         self.trim(now);
     }
 
-    fn trim(&mut self, now: Instant) {
+    fn trim(&mut self, now: Duration) {
         while let Some(first) = self.entries.front_mut() {
-            let too_old = now.saturating_duration_since(first.at) >= self.age_max;
+            let too_old = now.saturating_sub(first.at) >= self.age_max;
             let surplus = self.total.saturating_sub(self.messages_max);
             let gone = if too_old { first.count } else { first.count.min(surplus) };
             if gone == 0 {

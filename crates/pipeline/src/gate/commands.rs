@@ -1,7 +1,4 @@
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use serde_json::Value;
 
@@ -47,8 +44,8 @@ pub struct Command {
     pub id: CommandId,
     pub action: Action,
     pub selector: Selector,
-    /// Counted down by the monotonic clock from what the database said was left.
-    pub until: Instant,
+    /// By the monotonic clock, from what the database said was left.
+    pub until: Duration,
 }
 
 /// A row of `pipeline.commands`, with the time that was left by the database's clock.
@@ -63,9 +60,9 @@ pub struct CommandRow {
 }
 
 impl CommandRow {
-    /// `read_at`: before the query was sent, so that a slow answer ends a command early rather than late. None for a row
+    /// `read_at`: when the query was sent, so that a slow answer ends a command early rather than late. None for a row
     /// that this version does not understand: it is not obeyed, since a guess could hold back or drop anything.
-    pub fn compile(&self, read_at: Instant) -> Option<Command> {
+    pub fn compile(&self, read_at: Duration) -> Option<Command> {
         let text = |name: &str| self.selector.get(name)?.as_str().map(str::to_owned);
         let selector = match self.scope.as_str() {
             "all" => Selector::All,
@@ -168,13 +165,13 @@ impl CommandSet {
         self.commands.is_empty()
     }
 
-    pub fn active(&self, now: Instant) -> impl Iterator<Item = &Command> {
+    pub fn active(&self, now: Duration) -> impl Iterator<Item = &Command> {
         self.commands.iter().filter(move |command| now < command.until)
     }
 
     /// Whether a message at this place may start. A hold goes before everything: what is paused is not used up by a
     /// throttle either.
-    pub fn verdict(&self, now: Instant, place: &Place<'_>) -> Verdict {
+    pub fn verdict(&self, now: Duration, place: &Place<'_>) -> Verdict {
         if self.is_empty() {
             return Verdict::Run;
         }
@@ -190,7 +187,7 @@ impl CommandSet {
     }
 
     /// Whether nothing of this partition may start, so that it need not even be fetched.
-    pub fn holds_partition(&self, now: Instant, topic: &str, partition: i32) -> bool {
+    pub fn holds_partition(&self, now: Duration, topic: &str, partition: i32) -> bool {
         let holds = |command: &Command| matches!(command.action, Action::Pause | Action::Drain);
         !self.is_empty() && self.of_partition(now, topic, partition).any(holds)
     }
@@ -198,7 +195,7 @@ impl CommandSet {
     /// The command that discards a message. `field` is asked only when a command looks into the payload.
     pub fn drops<'h>(
         &self,
-        now: Instant,
+        now: Duration,
         place: &Place<'_>,
         header: impl Fn(&str) -> Option<&'h str>,
         field: impl Fn(&str) -> Option<String>,
@@ -216,25 +213,25 @@ impl CommandSet {
         of_place.chain(inside).filter(|command| command.action == Action::Drop).find(says).map(|command| command.id)
     }
 
-    pub fn lets_fail(&self, now: Instant) -> bool {
+    pub fn lets_fail(&self, now: Duration) -> bool {
         self.active(now).any(|command| command.action == Action::LetFail)
     }
 
-    fn of_place<'s>(&'s self, now: Instant, place: &Place<'_>) -> impl Iterator<Item = &'s Command> {
+    fn of_place<'s>(&'s self, now: Duration, place: &Place<'_>) -> impl Iterator<Item = &'s Command> {
         let tenant = self.tenants.get(place.tenant).map(Vec::as_slice).unwrap_or_default();
         let key = place.key.and_then(|key| self.keys.get(key)).map(Vec::as_slice).unwrap_or_default();
         let partition = self.of_partition(now, place.topic, place.partition);
         partition.chain(self.alive(now, tenant)).chain(self.alive(now, key))
     }
 
-    fn of_partition(&self, now: Instant, topic: &str, partition: i32) -> impl Iterator<Item = &Command> {
+    fn of_partition(&self, now: Duration, topic: &str, partition: i32) -> impl Iterator<Item = &Command> {
         let of_topic = self.topics.get(topic).map(Vec::as_slice).unwrap_or_default();
         let partitions = self.partitions.get(topic).and_then(|by| by.get(&partition));
         let of_partition = partitions.map(Vec::as_slice).unwrap_or_default();
         self.alive(now, &self.all).chain(self.alive(now, of_topic)).chain(self.alive(now, of_partition))
     }
 
-    fn alive<'s>(&'s self, now: Instant, chosen: &'s [usize]) -> impl Iterator<Item = &'s Command> {
+    fn alive<'s>(&'s self, now: Duration, chosen: &'s [usize]) -> impl Iterator<Item = &'s Command> {
         chosen.iter().filter_map(|nth| self.commands.get(*nth)).filter(move |command| now < command.until)
     }
 }

@@ -1,7 +1,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -93,14 +93,14 @@ pub struct Head {
 
 /// Since when each partition's oldest open message is the same.
 #[derive(Debug, Default)]
-pub struct Heads(HashMap<TopicPartition, (i64, Instant)>);
+pub struct Heads(HashMap<TopicPartition, (i64, Duration)>);
 
 impl Heads {
     /// Call it regularly, with every owned partition and its oldest open offset. Returns those that have stood for
     /// [`STANDS_AFTER`], the longest first.
     pub fn look<'p>(
         &mut self,
-        now: Instant,
+        now: Duration,
         partitions: impl IntoIterator<Item = (&'p TopicPartition, Option<i64>)>,
         note: impl Fn(&TopicPartition, i64) -> Option<Note>,
     ) -> Vec<Head> {
@@ -111,7 +111,7 @@ impl Heads {
             let before = self.0.get(source).filter(|(at, _)| *at == offset).map(|(_, since)| *since);
             let since = before.unwrap_or(now);
             seen.insert(source.clone(), (offset, since));
-            let held = now.saturating_duration_since(since);
+            let held = now.saturating_sub(since);
             if held >= STANDS_AFTER {
                 let note = note(source, offset);
                 heads.push(Head {
@@ -145,13 +145,15 @@ pub fn key_text(key: Option<&[u8]>) -> String {
 mod tests {
     use super::*;
 
+    const START: Duration = Duration::from_secs(1_000);
+
     fn partition(number: i32) -> TopicPartition {
         TopicPartition { topic: "t".into(), partition: number }
     }
 
     #[test]
     fn a_frontier_that_stands_is_told_with_who_holds_it_since_when_and_why() {
-        let (start, notes, source) = (Instant::now(), Notes::default(), partition(3));
+        let (start, notes, source) = (START, Notes::default(), partition(3));
         let mut heads = Heads::default();
         let id = Uuid::new_v4();
         let phase = Phase::Waiting { reason: "registry-unavailable" };

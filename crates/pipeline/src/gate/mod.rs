@@ -4,7 +4,8 @@
 //! → `admission` (which message starts next: `fairness`, `throttle`) → `signals` (what came of it: `breaker`, `ramp`) →
 //! `head` (what holds a frontier back) and `report`, which the member's row carries to `docfleet status`.
 //!
-//! All but `watch`, `drops` and `signals` is pure: `now` is an argument.
+//! All but `watch` and `drops` is without I/O and clock: `now` is an argument, the time since some origin of the process that
+//! never goes back. The driver, those who work, and the watch count from the same one.
 
 mod admission;
 mod breaker;

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
@@ -43,13 +43,13 @@ pub struct KeyReport {
 }
 
 impl GateReport {
-    pub fn of<T: Placed>(now: Instant, admission: &Admission<T>, heads: Vec<Head>, keys: &TopKeys) -> Self {
+    pub fn of<T: Placed>(now: Duration, admission: &Admission<T>, heads: Vec<Head>, keys: &TopKeys) -> Self {
         let (open, trips, limit) = admission.signals().look();
         let breaker = open.map(|open| BreakerReport {
             class: open.cause.class.as_str(),
             reason: open.cause.reason,
-            open_seconds: now.saturating_duration_since(open.since).as_secs(),
-            next_probe_seconds: open.probe_at.saturating_duration_since(now).as_secs(),
+            open_seconds: now.saturating_sub(open.since).as_secs(),
+            next_probe_seconds: open.probe_at.saturating_sub(now).as_secs(),
             successes: open.successes,
         });
         let [ready, held_by_commands, held_by_breaker] = admission.here();

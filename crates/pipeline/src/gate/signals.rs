@@ -1,6 +1,6 @@
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::Duration,
 };
 
 use super::{Breaker, BreakerConfig, Cause, Judgement, Ramp, Start, Turn};
@@ -26,7 +26,7 @@ impl Signals {
     }
 
     /// Messages of this turn ended well: after the commit of their settlement.
-    pub fn succeeded(&self, now: Instant, turn: Turn, count: usize) {
+    pub fn succeeded(&self, now: Duration, turn: Turn, count: usize) {
         let closed = self.with(|state| {
             state.ramp.succeeded(count);
             let closed = state.breaker.succeeded(now, turn, count);
@@ -41,7 +41,7 @@ impl Signals {
     }
 
     /// A message is about to be settled as dead, or for a retry topic: before it is given to the settlers.
-    pub fn judge(&self, now: Instant, turn: Turn, cause: Cause) -> Judgement {
+    pub fn judge(&self, now: Duration, turn: Turn, cause: Cause) -> Judgement {
         let (judgement, tripped, trips) = self.with(|state| {
             let before = state.breaker.trips();
             let judgement = state.breaker.judge(now, turn, cause);
@@ -62,7 +62,7 @@ impl Signals {
     }
 
     /// Something that everybody needs is away, or too slow.
-    pub fn unavailable(&self, now: Instant) {
+    pub fn unavailable(&self, now: Duration) {
         self.with(|state| state.ramp.failed(now));
     }
 
@@ -72,7 +72,7 @@ impl Signals {
     }
 
     /// As [`Breaker::start`].
-    pub fn start(&self, now: Instant, fresh: bool, held: usize) -> Option<Start> {
+    pub fn start(&self, now: Duration, fresh: bool, held: usize) -> Option<Start> {
         self.with(|state| state.breaker.start(now, fresh, held))
     }
 

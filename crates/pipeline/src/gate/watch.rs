@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{PgPool, postgres::PgListener};
+use sqlx::{PgConnection, PgPool, postgres::PgListener};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// More commands than this nobody gave with a purpose.
 const COMMANDS_MAX: i64 = 1_000;
 
-/// Reads the consumer's commands every 2 s and at each hint, and shares them.
+/// Reads the consumer's commands every 2 s and at each hint, and shares them. Their ends count from `origin`.
 ///
 /// A table that can not be read changes nothing: the last known set stays, and each command of it ends when its time is
 /// over by the monotonic clock. The consumer neither stops nor forgets a pause because its database is away.
@@ -36,18 +36,26 @@ const COMMANDS_MAX: i64 = 1_000;
 pub async fn watch(
     pool: PgPool,
     consumer: &'static str,
+    origin: Instant,
     share: watch::Sender<Arc<CommandSet>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let hint = Notify::new();
     let reading = async {
+        let mut readable = true;
         loop {
-            match read(&pool, consumer).await {
+            match read(&pool, consumer, origin).await {
                 Ok(set) => {
-                    tell(consumer, &set);
+                    readable = true;
+                    tell(consumer, &set, origin.elapsed());
                     share.send_replace(Arc::new(set));
                 }
-                Err(error) => tracing::warn!(consumer, %error, "commands can not be read; the last known ones stay"),
+                // Once, not every 2 s of an outage: the age of the reading is a metric.
+                Err(error) if readable => {
+                    readable = false;
+                    tracing::warn!(consumer, %error, "commands can not be read; the last known ones stay");
+                }
+                Err(error) => tracing::debug!(consumer, %error, "commands can still not be read"),
             }
             // A hint that comes while we read is kept.
             drop(tokio::time::timeout(EVERY, hint.notified()).await);
@@ -61,19 +69,19 @@ pub async fn watch(
     Ok(())
 }
 
-async fn read(pool: &PgPool, consumer: &str) -> Result<CommandSet, sqlx::Error> {
+async fn read(pool: &PgPool, consumer: &str, origin: Instant) -> Result<CommandSet, sqlx::Error> {
     let mut connection =
         tokio::time::timeout(ANSWER_TIMEOUT, pool.acquire()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-    let answered = tokio::time::timeout(ANSWER_TIMEOUT, active(&mut connection, consumer)).await;
+    let answered = tokio::time::timeout(ANSWER_TIMEOUT, active(&mut connection, consumer, origin.elapsed())).await;
     in_time(answered, connection)
 }
 
-/// The commands in force for a consumer, by the database's clock, with the number of its live members.
+/// The commands in force for a consumer, by the database's clock, with the number of its live members. `now`, since the
+/// origin, is taken before: a slow answer ends a command early rather than late.
 ///
 /// # Errors
 /// As the query.
-pub async fn active(connection: &mut sqlx::PgConnection, consumer: &str) -> Result<CommandSet, sqlx::Error> {
-    let read_at = Instant::now();
+pub async fn active(connection: &mut PgConnection, consumer: &str, now: Duration) -> Result<CommandSet, sqlx::Error> {
     let rows: Vec<CommandRow> = sqlx::query_as(
         r"SELECT id, action, scope, selector, per_second,
                  extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining_seconds
@@ -94,7 +102,7 @@ pub async fn active(connection: &mut sqlx::PgConnection, consumer: &str) -> Resu
     .fetch_one(connection)
     .await?;
     let understood = rows.iter().filter_map(|row| {
-        let command = row.compile(read_at);
+        let command = row.compile(now);
         if command.is_none() {
             tracing::warn!(consumer, command = row.id, "a command that this version does not understand is not obeyed");
         }
@@ -104,8 +112,8 @@ pub async fn active(connection: &mut sqlx::PgConnection, consumer: &str) -> Resu
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn tell(consumer: &'static str, set: &CommandSet) {
-    let active = set.active(Instant::now()).count();
+fn tell(consumer: &'static str, set: &CommandSet, now: Duration) {
+    let active = set.active(now).count();
     metrics::gauge!(metric::COMMANDS_ACTIVE, "consumer" => consumer).set(count(active));
     let read_at = clock::now_ms() as f64 / 1_000.0;
     metrics::gauge!(metric::COMMANDS_READ_AT_SECONDS, "consumer" => consumer).set(read_at);

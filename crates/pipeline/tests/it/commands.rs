@@ -13,10 +13,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const CONSUMER: &str = "obedient";
+/// Of a clock that nobody asks.
+const START: Duration = Duration::from_secs(1_000);
 const ACME: Place<'_> = Place { topic: "t", partition: 0, tenant: "acme", key: None };
 
 /// A process that watches, with a pool of its own.
 struct Replica {
+    origin: Instant,
     commands: watch::Receiver<Arc<CommandSet>>,
     stop: CancellationToken,
 }
@@ -26,12 +29,17 @@ impl Replica {
         let pool = PgPool::connect(database.url()).await.unwrap();
         let (share, commands) = watch::channel(Arc::default());
         let stop = CancellationToken::new();
-        tokio::spawn(gate::watch(pool, CONSUMER, share, stop.clone()));
-        Self { commands, stop }
+        let origin = Instant::now();
+        tokio::spawn(gate::watch(pool, CONSUMER, origin, share, stop.clone()));
+        Self { origin, commands, stop }
     }
 
     fn verdict(&self) -> Verdict {
-        self.commands.borrow().verdict(Instant::now(), &ACME)
+        self.of(&ACME)
+    }
+
+    fn of(&self, place: &Place<'_>) -> Verdict {
+        self.commands.borrow().verdict(self.origin.elapsed(), place)
     }
 
     async fn says(&self, what: &str, seconds: u64, expected: impl Fn(Verdict) -> bool) {
@@ -90,10 +98,9 @@ async fn a_command_expires_by_the_databases_clock() {
         sql(&database.pool(), "TRUNCATE pipeline.commands").await;
         let insert = PAUSE_ACME.replace("+ interval '1 hour'", expires);
         sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&mut *connection).await.unwrap();
-        let now = Instant::now();
-        let set = gate::active(&mut connection, CONSUMER).await.unwrap();
-        assert_eq!(set.verdict(now, &ACME) != Verdict::Run, obeyed);
-        let over = Instant::now() + Duration::from_secs(60);
+        let set = gate::active(&mut connection, CONSUMER, START).await.unwrap();
+        assert_eq!(set.verdict(START, &ACME) != Verdict::Run, obeyed);
+        let over = START + Duration::from_secs(60);
         assert_eq!(set.verdict(over, &ACME), Verdict::Run, "also when nobody asks the database again");
     }
 }
@@ -108,7 +115,7 @@ async fn while_the_table_can_not_be_read_the_last_commands_stay_until_they_expir
         VALUES ('pause', 'obedient', 'partition', '{"topic": "t", "partition": 9}', 'tester', 'test', clock_timestamp() + interval '6 s')"#;
     sql(&pool, later).await;
     let nine = Place { partition: 9, tenant: "globex", ..ACME };
-    let holds = |place| replica.commands.borrow().verdict(Instant::now(), &place) != Verdict::Run;
+    let holds = |place| replica.of(&place) != Verdict::Run;
     eventually("both are obeyed", 5, async || (holds(ACME) && holds(nine)).then_some(())).await;
     sql(&pool, "ALTER TABLE pipeline.commands RENAME TO gone").await;
     eventually("the one that is over is over", 20, async || (!holds(nine)).then_some(())).await;
@@ -131,11 +138,11 @@ async fn commands_of_others_and_those_that_are_not_understood_are_not_obeyed() {
     )
     .await;
     let mut connection = pool.acquire().await.unwrap();
-    let set = gate::active(&mut connection, CONSUMER).await.unwrap();
+    let set = gate::active(&mut connection, CONSUMER, START).await.unwrap();
     assert!(set.is_empty());
     sql(&pool, PAUSE_ACME).await;
-    let set = gate::active(&mut connection, CONSUMER).await.unwrap();
-    assert!(matches!(set.verdict(Instant::now(), &ACME), Verdict::Hold(_)), "the good one next to them is");
+    let set = gate::active(&mut connection, CONSUMER, START).await.unwrap();
+    assert!(matches!(set.verdict(START, &ACME), Verdict::Hold(_)), "the good one next to them is");
 }
 
 #[tokio::test]
@@ -158,8 +165,8 @@ async fn a_throttle_is_shared_by_the_members_that_live() {
         "INSERT INTO pipeline.consumer_members VALUES (gen_random_uuid(), 'other', 1, 0, false, now(), clock_timestamp())",
     ] {
         sql(&pool, member).await;
-        let set = gate::active(&mut connection, CONSUMER).await.unwrap();
-        let Verdict::Throttle(throttles) = set.verdict(Instant::now(), &ACME) else { panic!("it throttles") };
+        let set = gate::active(&mut connection, CONSUMER, START).await.unwrap();
+        let Verdict::Throttle(throttles) = set.verdict(START, &ACME) else { panic!("it throttles") };
         rates.push(throttles[0].1);
     }
     assert_eq!(rates, [12.0, 12.0, 6.0, 6.0, 6.0]);

@@ -8,7 +8,7 @@ use std::{
 use crate::sources::{code_spans, files, read, root};
 
 /// Each section of the configuration and the types that read all of it.
-const SECTIONS: [(&str, &str, &str); 14] = [
+const SECTIONS: [(&str, &str, &str); 15] = [
     ("service", "crates/telemetry/src/config.rs", "ServiceConfig"),
     ("telemetry", "crates/telemetry/src/config.rs", "TelemetryConfig"),
     ("postgres", "crates/pipeline/src/config.rs", "PostgresConfig"),
@@ -19,6 +19,7 @@ const SECTIONS: [(&str, &str, &str); 14] = [
     ("blobs", "crates/blobs/src/lib.rs", "BlobsConfig"),
     ("consumer", "crates/pipeline/src/config.rs", "ConsumerConfig"),
     ("retry", "crates/pipeline/src/config.rs", "RetryConfig"),
+    ("breaker", "crates/pipeline/src/gate/config.rs", "BreakerConfig"),
     ("relay", "crates/pipeline/src/relay/mod.rs", "RelayConfig"),
     ("api", "services/document-api/src/config.rs", "ApiConfig"),
     ("webhooks", "workers/webhook-dispatcher/src/config.rs", "WebhooksConfig"),

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -7,6 +5,8 @@ use crate::{
     Class,
     gate::{Action, BreakerConfig, Cause, Command, Judgement, Selector},
 };
+
+const START: Duration = Duration::from_secs(1_000);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Item {
@@ -33,7 +33,7 @@ fn gate(cap: usize) -> Admission<Item> {
     Admission::new(Signals::new("test", BreakerConfig::default(), cap, cap))
 }
 
-fn set(now: Instant, commands: &[(CommandId, Action, Selector)]) -> Arc<CommandSet> {
+fn set(now: Duration, commands: &[(CommandId, Action, Selector)]) -> Arc<CommandSet> {
     let command = |(id, action, selector): &(CommandId, Action, Selector)| {
         let until = now + Duration::from_secs(60);
         Command { id: *id, action: *action, selector: selector.clone(), until }
@@ -41,7 +41,7 @@ fn set(now: Instant, commands: &[(CommandId, Action, Selector)]) -> Arc<CommandS
     Arc::new(CommandSet::new(commands.iter().map(command).collect(), 1))
 }
 
-fn start_all(gate: &mut Admission<Item>, now: Instant) -> Vec<Admitted<Item>> {
+fn start_all(gate: &mut Admission<Item>, now: Duration) -> Vec<Admitted<Item>> {
     std::iter::from_fn(|| gate.start(now)).collect()
 }
 
@@ -55,7 +55,7 @@ fn tenant(name: &str) -> Selector {
 
 #[test]
 fn a_paused_tenant_waits_and_the_others_pass_it_until_the_pause_ends() {
-    let now = Instant::now();
+    let now = START;
     let mut gate = gate(100);
     gate.obey(now, set(now, &[(1, Action::Pause, tenant("acme"))]));
     (0..10).for_each(|n| gate.push(item(if n < 5 { "acme" } else { "globex" }, n)));
@@ -72,7 +72,7 @@ fn a_paused_tenant_waits_and_the_others_pass_it_until_the_pause_ends() {
 
 #[test]
 fn a_drain_tells_how_much_is_out_that_was_started_before_it() {
-    let now = Instant::now();
+    let now = START;
     let mut gate = gate(100);
     (0..3).for_each(|n| gate.push(item("acme", n)));
     let before = start_all(&mut gate, now);
@@ -89,7 +89,7 @@ fn a_drain_tells_how_much_is_out_that_was_started_before_it() {
 
 #[test]
 fn a_throttle_lets_its_rate_through_and_never_a_burst() {
-    let start = Instant::now();
+    let start = START;
     let mut gate = gate(1_000);
     gate.obey(start, set(start, &[(1, Action::Throttle { per_second: 10.0 }, tenant("acme"))]));
     (0..500).for_each(|n| gate.push(item("acme", n)));
@@ -108,7 +108,7 @@ fn a_throttle_lets_its_rate_through_and_never_a_burst() {
 
 #[test]
 fn under_an_open_breaker_throttled_messages_do_not_gather_for_a_burst() {
-    let start = Instant::now();
+    let start = START;
     let mut gate = gate(1_000);
     let cause = Cause { class: Class::Poison, reason: "x" };
     while gate.signals.judge(start, Turn::Normal, cause) == Judgement::Settle {}
@@ -124,7 +124,7 @@ fn under_an_open_breaker_throttled_messages_do_not_gather_for_a_burst() {
 
 #[test]
 fn what_failed_is_held_and_goes_first_when_it_is_let() {
-    let now = Instant::now();
+    let now = START;
     let mut gate = gate(100);
     gate.push(item("acme", 1));
     let out = gate.start(now).unwrap();
@@ -147,7 +147,7 @@ fn what_failed_is_held_and_goes_first_when_it_is_let() {
 
 #[test]
 fn no_more_are_out_than_the_ramp_allows() {
-    let now = Instant::now();
+    let now = START;
     let mut gate = Admission::new(Signals::new("test", BreakerConfig::default(), 2, 8));
     (0..20).for_each(|n| gate.push(item("acme", n)));
     let first = start_all(&mut gate, now);
@@ -161,7 +161,7 @@ fn no_more_are_out_than_the_ramp_allows() {
 
 #[test]
 fn a_tenant_with_a_flood_does_not_delay_a_small_one() {
-    let now = Instant::now();
+    let now = START;
     let mut gate = gate(10);
     (0..1_000).for_each(|n| gate.push(item("flood", n)));
     let mut out = start_all(&mut gate, now);
@@ -183,7 +183,7 @@ proptest! {
     fn nothing_is_lost_and_nothing_starts_twice(
         steps in prop::collection::vec((0_u8..7, 0_u8..3), 1..300),
     ) {
-        let mut now = Instant::now();
+        let mut now = START;
         let mut gate = gate(4);
         let (mut pushed, mut seen, mut out) = (0_usize, Vec::new(), VecDeque::new());
         for (step, value) in steps {

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+const START: Duration = Duration::from_secs(1_000);
 const POISON: Cause = Cause { class: Class::Poison, reason: "undecodable" };
 const CRASH: Cause = Cause { class: Class::Transient, reason: "engine-crashed" };
 
-fn tripped(now: Instant) -> Breaker {
+fn tripped(now: Duration) -> Breaker {
     let mut breaker = Breaker::new(BreakerConfig::default());
     let held = (0..20).filter(|_| breaker.judge(now, Turn::Normal, POISON) == Judgement::Hold).count();
     assert_eq!((held, breaker.trips()), (1, 1), "the twentieth trips it and is held");
@@ -17,7 +18,7 @@ fn tripped(now: Instant) -> Breaker {
 /// A consumer over a topic, of which each message says whether it is good at a time.
 struct Simulation {
     breaker: Breaker,
-    now: Instant,
+    now: Duration,
     held: VecDeque<usize>,
     done: usize,
     settled_failed: usize,
@@ -28,7 +29,7 @@ impl Simulation {
     fn new(config: BreakerConfig) -> Self {
         let breaker = Breaker::new(config);
         let (held, out) = (VecDeque::new(), VecDeque::new());
-        Self { breaker, now: Instant::now(), held, done: 0, settled_failed: 0, out }
+        Self { breaker, now: START, held, done: 0, settled_failed: 0, out }
     }
 
     /// Ten milliseconds: starts what may start, up to eight at once, and ends what was started before.
@@ -112,7 +113,7 @@ fn when_the_bad_producer_is_mended_the_bad_messages_die_and_the_rest_flows() {
 
 #[test]
 fn few_failures_and_mixed_ones_do_not_trip_it() {
-    let now = Instant::now();
+    let now = START;
     let mut breaker = Breaker::new(BreakerConfig::default());
     for nth in 0..2_000 {
         let at = now + Duration::from_millis(nth);
@@ -131,7 +132,7 @@ fn few_failures_and_mixed_ones_do_not_trip_it() {
 }
 
 /// When the next message is let in, in seconds from `now`, and by which turn.
-fn next(breaker: &mut Breaker, now: &mut Instant, fresh: bool, held: usize) -> (u64, Start) {
+fn next(breaker: &mut Breaker, now: &mut Duration, fresh: bool, held: usize) -> (u64, Start) {
     let asked = *now;
     loop {
         if let Some(start) = breaker.start(*now, fresh, held) {
@@ -145,7 +146,7 @@ fn next(breaker: &mut Breaker, now: &mut Instant, fresh: bool, held: usize) -> (
 
 #[test]
 fn while_it_is_open_one_message_at_a_time_is_let_in_at_growing_intervals() {
-    let mut now = Instant::now();
+    let mut now = START;
     let mut breaker = tripped(now);
     assert_eq!(breaker.start(now, true, 5), None, "not at once");
     for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
@@ -167,7 +168,7 @@ fn while_it_is_open_one_message_at_a_time_is_let_in_at_growing_intervals() {
 
 #[test]
 fn one_that_closed_in_vain_asks_for_more_the_next_time() {
-    let mut now = Instant::now();
+    let mut now = START;
     let mut breaker = tripped(now);
     let mut asked = Vec::new();
     for _ in 0..5 {
@@ -188,7 +189,7 @@ fn one_that_closed_in_vain_asks_for_more_the_next_time() {
 
 #[test]
 fn what_was_out_when_it_tripped_is_held_too_and_does_not_close_it() {
-    let now = Instant::now();
+    let now = START;
     let mut breaker = tripped(now);
     assert_eq!(breaker.judge(now, Turn::Normal, POISON), Judgement::Hold);
     assert_eq!(breaker.judge(now, Turn::Normal, CRASH), Judgement::Hold);
@@ -198,7 +199,7 @@ fn what_was_out_when_it_tripped_is_held_too_and_does_not_close_it() {
 
 #[test]
 fn a_probe_that_is_withdrawn_makes_room_for_the_next() {
-    let now = Instant::now();
+    let now = START;
     let mut breaker = tripped(now);
     let later = now + Duration::from_secs(1);
     assert_eq!(breaker.start(later, true, 0), Some(Start::Fresh(Turn::Probe)));
@@ -209,7 +210,7 @@ fn a_probe_that_is_withdrawn_makes_room_for_the_next() {
 
 #[test]
 fn what_was_held_dies_no_faster_than_others_succeed() {
-    let now = Instant::now();
+    let now = START;
     let mut breaker = tripped(now);
     let later = now + Duration::from_secs(1);
     for nth in 1..=20 {
@@ -228,7 +229,7 @@ fn what_was_held_dies_no_faster_than_others_succeed() {
 
 #[test]
 fn an_operator_overrides_it_and_it_can_be_switched_off() {
-    let now = Instant::now();
+    let now = START;
     let mut breaker = tripped(now);
     assert!(breaker.let_fail(true));
     assert!(breaker.open().is_none());
@@ -252,7 +253,7 @@ proptest! {
     ) {
         let config = BreakerConfig { window_messages, failures_min, failures_percent, ..BreakerConfig::default() };
         let mut breaker = Breaker::new(config);
-        let mut now = Instant::now();
+        let mut now = START;
         let mut run: VecDeque<bool> = VecDeque::new();
         for (good, wait_ms) in outcomes {
             now += Duration::from_millis(wait_ms);

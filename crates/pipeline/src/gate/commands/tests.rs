@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 
+const START: Duration = Duration::from_secs(1_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn row(action: &str, scope: &str, selector: Value) -> CommandRow {
@@ -11,14 +12,14 @@ fn row(action: &str, scope: &str, selector: Value) -> CommandRow {
 }
 
 fn command(id: CommandId, action: Action, selector: Selector) -> Command {
-    Command { id, action, selector, until: Instant::now() + HOUR }
+    Command { id, action, selector, until: START + HOUR }
 }
 
 const PLACE: Place<'_> = Place { topic: "t", partition: 3, tenant: "acme", key: Some(b"k") };
 
 #[test]
 fn a_row_that_is_not_understood_is_not_obeyed() {
-    let now = Instant::now();
+    let now = START;
     for bad in [
         row("explode", "all", json!({})),
         row("pause", "planet", json!({"planet": "mars"})),
@@ -45,7 +46,7 @@ fn a_row_that_is_not_understood_is_not_obeyed() {
 
 #[test]
 fn a_command_holds_what_it_selects_and_nothing_else() {
-    let now = Instant::now();
+    let now = START;
     let others = [
         Place { topic: "u", ..PLACE },
         Place { partition: 4, ..PLACE },
@@ -77,7 +78,7 @@ fn a_command_holds_what_it_selects_and_nothing_else() {
 
 #[test]
 fn a_command_ends_by_itself() {
-    let now = Instant::now();
+    let now = START;
     let set = CommandSet::new(row("pause", "all", json!({})).compile(now).into_iter().collect(), 1);
     let last = now + Duration::from_millis(59_999);
     assert_eq!(set.verdict(last, &PLACE), Verdict::Hold(7));
@@ -87,7 +88,7 @@ fn a_command_ends_by_itself() {
 
 #[test]
 fn a_hold_goes_before_a_throttle_and_all_throttles_count_by_the_members_share() {
-    let now = Instant::now();
+    let now = START;
     let throttles = vec![
         command(1, Action::Throttle { per_second: 10.0 }, Selector::All),
         command(2, Action::Throttle { per_second: 4.0 }, Selector::Tenant("acme".into())),
@@ -102,7 +103,7 @@ fn a_hold_goes_before_a_throttle_and_all_throttles_count_by_the_members_share() 
 
 #[test]
 fn a_kill_switch_discards_by_header_by_field_and_by_place_only_what_matches() {
-    let now = Instant::now();
+    let now = START;
     let nothing = |_: &str| None;
     let header = |name: &str| (name == "producer").then_some("bad");
     let field = |path: &str| (path == "data.kind").then(|| "x".to_owned());
@@ -131,7 +132,7 @@ proptest! {
         chosen in prop::collection::vec((0_u8..6, 0_u8..3, any::<bool>(), any::<bool>()), 0..12),
         topic in 0_u8..3, partition in 0_i32..3, tenant in 0_u8..3, key in prop::option::of(0_u8..3),
     ) {
-        let now = Instant::now();
+        let now = START;
         let name = |n: u8| n.to_string();
         let commands: Vec<Command> = chosen.into_iter().zip(1..).map(|((scope, value, pause, live), id)| {
             let selector = match scope {
