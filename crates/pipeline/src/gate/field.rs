@@ -40,6 +40,8 @@ fn text(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use apache_avro::writer::datum::GenericDatumWriter;
 
     use super::*;

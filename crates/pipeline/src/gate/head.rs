@@ -143,6 +143,8 @@ pub fn key_text(key: Option<&[u8]>) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     const START: Duration = Duration::from_secs(1_000);
