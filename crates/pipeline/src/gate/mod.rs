@@ -2,7 +2,8 @@
 //!
 //! In the order of the flow: `watch` (reads `pipeline.commands`, shares a set) → `commands` (what the set says of a message)
 //! → `admission` (which message starts next: `fairness`, `throttle`) → `signals` (what came of it: `breaker`, `ramp`) →
-//! `head` (what holds a frontier back) and `report`, which the member's row carries to `docfleet status`.
+//! `head` (what holds a frontier back) and `report`, which the member's row carries to `docfleet status`. `share` says which
+//! partition holds too much of the budget.
 //!
 //! All but `watch` and `drops` is without I/O and clock: `now` is an argument, the time since some origin of the process that
 //! never goes back. The driver, those who work, and the watch count from the same one.
@@ -17,6 +18,7 @@ mod field;
 mod head;
 mod ramp;
 mod report;
+mod share;
 mod signals;
 mod throttle;
 mod top_keys;
@@ -32,6 +34,7 @@ pub use field::of_datum;
 pub use head::{Head, Heads, Note, Notes, Phase, STANDS_AFTER, key_text};
 pub use ramp::Ramp;
 pub use report::{BreakerReport, GateReport, KeyReport};
+pub use share::Share;
 pub use signals::Signals;
 pub use throttle::Bucket;
 pub use top_keys::{Count, TopKeys};

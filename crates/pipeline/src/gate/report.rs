@@ -81,3 +81,68 @@ impl GateReport {
         metrics::gauge!(metric::HEAD_HELD_SECONDS, "consumer" => consumer).set(head as f64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        Class,
+        gate::{
+            Action, BreakerConfig, Cause, Command, CommandSet, Heads, Judgement, Note, Phase, Place, Selector, Signals,
+            Turn,
+        },
+        message::TopicPartition,
+    };
+
+    struct Nothing;
+
+    impl Placed for Nothing {
+        fn place(&self) -> Place<'_> {
+            Place { topic: "t", partition: 0, tenant: "acme", key: None }
+        }
+
+        fn cost(&self) -> u32 {
+            1
+        }
+    }
+
+    /// `docfleet commands` and `docfleet drain --wait` read it by these names.
+    #[test]
+    fn a_report_tells_commands_breaker_and_heads_by_stable_names() {
+        let start = Duration::from_secs(1_000);
+        let signals = Signals::new("test", BreakerConfig::default(), 8, 8);
+        let mut admission = Admission::new(signals.clone());
+        admission.push(Nothing);
+        assert!(admission.start(start).is_some(), "one is out");
+        let until = start + Duration::from_secs(60);
+        let drain = Command { id: 12, action: Action::Drain, selector: Selector::All, until };
+        admission.obey(start, Arc::new(CommandSet::new(vec![drain], 1)));
+        admission.push(Nothing);
+        assert!(admission.start(start).is_none());
+        let cause = Cause { class: Class::Poison, reason: "undecodable" };
+        while signals.judge(start, Turn::Normal, cause) == Judgement::Settle {}
+        let source = TopicPartition { topic: "t".into(), partition: 3 };
+        let mut heads = Heads::default();
+        let note = |_: &TopicPartition, _| {
+            Some(Note { phase: Phase::Commanded { command: 12 }, event_id: None, key: "doc-1".into() })
+        };
+        heads.look(start, [(&source, Some(7))], note);
+        let now = start + Duration::from_secs(30);
+        let mut keys = TopKeys::new(4);
+        keys.seen(b"doc-1");
+        let report = GateReport::of(now, &admission, heads.look(now, [(&source, Some(7))], note), &keys);
+        report.publish("test");
+        let expected = json!({
+            "commands": {"12": 1}, "ready": 0, "held_by_commands": 1, "held_by_breaker": 0, "limit": 8, "trips": 1,
+            "breaker": {"class": "poison", "reason": "undecodable", "open_seconds": 30, "next_probe_seconds": 0, "successes": 0},
+            "heads": [{"topic": "t", "partition": 3, "offset": 7, "held_seconds": 30, "phase": "commanded", "command": 12,
+                       "event_id": null, "key": "doc-1"}],
+            "top_keys": [{"key": "doc-1", "messages": 1}],
+        });
+        assert_eq!(serde_json::to_value(&report).ok(), Some(expected));
+    }
+}

@@ -219,3 +219,46 @@ proptest! {
         prop_assert_eq!((gate.here(), gate.running(), gate.out.len()), ([0, 0, 0], 0, 0));
     }
 }
+
+/// The whole gate as a driver uses it: a budget, settlements in batches, a third of the messages bad, each tenant's alike.
+#[test]
+fn a_poison_storm_behind_the_gate_stops_short_of_the_dead_letter_topic_and_nothing_is_lost() {
+    const BUDGET: usize = 1_024;
+    let cause = Cause { class: Class::Poison, reason: "undecodable" };
+    let mut gate = Admission::new(Signals::new("test", BreakerConfig::default(), 8, 512));
+    let is_bad = |number: usize| number % 10 < 3;
+    let (mut next, mut done, mut dead) = (0, 0, 0);
+    let mut out: Vec<Admitted<Item>> = Vec::new();
+    for step in 0..36_000 {
+        let now = START + Duration::from_millis(50 * step);
+        for admitted in std::mem::take(&mut out) {
+            if !is_bad(admitted.item.number) {
+                gate.finished(admitted.generation);
+                gate.signals.succeeded(now, admitted.turn, 1);
+                done += 1;
+            } else if gate.signals.judge(now, admitted.turn, cause) == Judgement::Hold {
+                gate.hold(admitted.generation, cause.reason, admitted.item);
+            } else {
+                gate.finished(admitted.generation);
+                dead += 1;
+            }
+        }
+        while gate.here().iter().sum::<usize>() + gate.running() < BUDGET && next < 100_000 {
+            gate.push(item(&(next % 7).to_string(), next));
+            next += 1;
+        }
+        gate.tick(now);
+        out = start_all(&mut gate, now);
+    }
+    let (open, trips, _) = gate.signals.look();
+    assert!(open.is_some() && trips == 1);
+    assert!(dead <= 20, "{dead} of {next} died in half an hour");
+    assert!(done > 300, "good ones trickle through: {done}");
+    assert_eq!(done + dead + out.len() + gate.here().iter().sum::<usize>(), next);
+    gate.obey(START, set(START + Duration::from_secs(1_800), &[(1, Action::LetFail, Selector::All)]));
+    let now = START + Duration::from_secs(1_810);
+    gate.tick(now);
+    let first = start_all(&mut gate, now);
+    assert!(first.iter().any(|admitted| admitted.turn == Turn::Second), "an operator lets the held ones go");
+    assert!(first.iter().all(|admitted| gate.signals.judge(now, admitted.turn, cause) == Judgement::Settle));
+}
