@@ -3,7 +3,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit::AuditArgs, dlq::DlqArgs, listen::ListenArgs, retention::RetentionArgs, setup::SetupArgs, status::StatusArgs,
+    audit::AuditArgs,
+    commands::{CommandsArgs, DrainArgs, DropArgs, LetFailArgs, PauseArgs, ResumeArgs, ThrottleArgs},
+    dlq::DlqArgs,
+    listen::ListenArgs,
+    retention::RetentionArgs,
+    setup::SetupArgs,
+    status::StatusArgs,
     submit::SubmitArgs,
 };
 
@@ -55,6 +61,20 @@ pub enum Command {
     Dlq(DlqArgs),
     /// Show which old rows of outbox and inbox go, and when; --apply does it now.
     Retention(RetentionArgs),
+    /// Stop a consumer, or a topic, partition, tenant or key of it, for a while.
+    Pause(PauseArgs),
+    /// End commands before their time.
+    Resume(ResumeArgs),
+    /// Slow a consumer, or a part of it, down for a while.
+    Throttle(ThrottleArgs),
+    /// Stop a consumer, or a part of it, and tell when what is at work is finished.
+    Drain(DrainArgs),
+    /// Let a consumer discard what matches, for a while: a kill switch.
+    Drop(DropArgs),
+    /// Override a consumer's breaker for a while.
+    LetFail(LetFailArgs),
+    /// Show the commands in force.
+    Commands(CommandsArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
 }

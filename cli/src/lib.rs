@@ -5,6 +5,7 @@
 mod api;
 mod args;
 mod audit;
+mod commands;
 mod config;
 mod consumer;
 mod dlq;
@@ -50,6 +51,13 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Status(args) => status::run(&config, &args, json).await,
         Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
         Command::Retention(args) => output::show(&retention::run(&config, &args).await?, json),
+        Command::Pause(args) => commands::pause(&config, &args, json).await,
+        Command::Resume(args) => commands::resume(&config, &args, json).await,
+        Command::Throttle(args) => commands::throttle(&config, &args, json).await,
+        Command::Drain(args) => commands::drain(&config, &args, json).await,
+        Command::Drop(args) => commands::drop(&config, &args, json).await,
+        Command::LetFail(args) => commands::let_fail(&config, &args, json).await,
+        Command::Commands(args) => commands::commands(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
+mod commands;
 mod dlq;
 mod exit_codes;
 mod fake_api;

@@ -12,6 +12,7 @@ pub mod consumer;
 mod database;
 mod failure;
 mod fate;
+pub mod gate;
 mod handler;
 pub mod header;
 mod housekeeping;

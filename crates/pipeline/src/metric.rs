@@ -33,6 +33,20 @@ pub const PARKED_MESSAGES: &str = "docfleet_parked_messages";
 pub const PARKED_OLDEST_SECONDS: &str = "docfleet_parked_oldest_seconds";
 /// Parked messages that this process brought to their end. Labels: consumer, outcome (done, dead).
 pub const PARKED_RESUMED_TOTAL: &str = "docfleet_parked_resumed_messages_total";
+/// Commands of operators that this process obeys. Label: consumer.
+pub const COMMANDS_ACTIVE: &str = "docfleet_gate_active_commands";
+/// When they were read last (Unix time): while the table can not be read, the last known ones stay. Label: consumer.
+pub const COMMANDS_READ_AT_SECONDS: &str = "docfleet_gate_commands_read_timestamp_seconds";
+/// How long the breaker has been open; 0 while it is closed. Label: consumer.
+pub const BREAKER_OPEN_SECONDS: &str = "docfleet_breaker_open_seconds";
+/// Labels: consumer, class, reason.
+pub const BREAKER_TRIPS_TOTAL: &str = "docfleet_breaker_trips_total";
+/// Messages that may be out at once now. Label: consumer.
+pub const GATE_LIMIT_MESSAGES: &str = "docfleet_gate_limit_messages";
+/// Messages that wait at the gate. Labels: consumer, by (ready, command, breaker).
+pub const GATE_WAITING_MESSAGES: &str = "docfleet_gate_waiting_messages";
+/// How long the frontier that stands longest has stood. Label: consumer.
+pub const HEAD_HELD_SECONDS: &str = "docfleet_consumer_frontier_held_seconds";
 
 /// Rows that wait for the relay, in the shards of this relay.
 pub const OUTBOX_UNPUBLISHED_ROWS: &str = "docfleet_outbox_unpublished_rows";

@@ -3,6 +3,7 @@
 
 mod bad_messages;
 mod collisions;
+mod commands;
 mod consuming;
 mod failures;
 mod harness;

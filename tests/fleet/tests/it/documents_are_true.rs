@@ -21,6 +21,7 @@ const SECTIONS: [(&str, &str, &str); 15] = [
     ("consumer", "crates/pipeline/src/config.rs", "ConsumerConfig"),
     ("retry", "crates/pipeline/src/config.rs", "RetryConfig"),
     ("parked", "crates/pipeline/src/config.rs", "ParkedConfig"),
+    ("breaker", "crates/pipeline/src/gate/config.rs", "BreakerConfig"),
     ("relay", "crates/pipeline/src/relay/mod.rs", "RelayConfig"),
     ("api", "services/document-api/src/config.rs", "ApiConfig"),
     ("webhooks", "workers/webhook-dispatcher/src/config.rs", "WebhooksConfig"),
