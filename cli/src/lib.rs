@@ -11,6 +11,7 @@ mod dlq;
 mod error;
 mod listen;
 mod output;
+mod relay;
 mod servers;
 mod setup;
 mod status;
@@ -44,6 +45,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Listen(args) => listen::run(&config, &args, json).await,
         Command::Status(args) => status::run(&config, &args, json).await,
         Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
+        Command::Relay(args) => relay::run(&config, &args.command, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }
