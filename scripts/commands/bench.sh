@@ -59,7 +59,7 @@ bench_relay() {
         POSTGRES_MORE=(-c wal_level=logical)
     fi
     step 'building for release'
-    (cd "$ROOT" && attend without_lock cargo build --locked --release -p load-tests -p outbox-relay) || die 'the build failed'
+    (cd "$ROOT" && attend without_lock cargo build --locked --release -p load-tests -p outbox-relay --bin bench-relay --bin outbox-relay) || die 'the build failed'
     step 'starting PostgreSQL and Kafka'
     (server_up postgres) || die 'PostgreSQL did not start'
     (server_up kafka) || die 'Kafka did not start'

@@ -8,6 +8,7 @@ mod fake_api;
 mod fleet;
 mod ledger;
 mod listen;
+mod relay;
 mod setup;
 mod status;
 mod submit;

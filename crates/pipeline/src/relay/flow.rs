@@ -235,7 +235,12 @@ impl<'a> Flow<'a> {
         let sent = std::mem::take(&mut self.marking).len();
         let marked = match marked {
             Ok(marked) => marked,
-            Err(error) => return self.give_up(&error),
+            Err(error) => {
+                // Without the marker nothing can be marked any more.
+                self.acknowledged.clear();
+                self.broken.get_or_insert_with(|| Broken::database(&error));
+                return;
+            }
         };
         self.progressed |= marked > 0;
         self.publisher.vitals.published(marked);
@@ -245,12 +250,6 @@ impl<'a> Flow<'a> {
             let (source, repeated) = (&self.publisher.source.name, sent - marked);
             tracing::warn!(source, repeated, "shards were lost on the way; their new owner publishes these once more");
         }
-    }
-
-    fn give_up(&mut self, error: &sqlx::Error) {
-        // Without the database nothing can be marked any more.
-        self.acknowledged.clear();
-        self.broken.get_or_insert_with(|| Broken::database(error));
     }
 
     fn leases(&self) -> BTreeMap<i16, i64> {
@@ -313,7 +312,10 @@ impl<'a> Flow<'a> {
     fn take_rows(&mut self, rows: Result<Vec<Read>, sqlx::Error>) {
         let rows = match rows {
             Ok(rows) => rows,
-            Err(error) => return self.give_up(&error),
+            Err(error) => {
+                self.broken.get_or_insert_with(|| Broken::database(&error));
+                return;
+            }
         };
         let now = Instant::now();
         let size_bytes: usize = rows.iter().map(|(row, _)| row.size_bytes).sum();

@@ -73,8 +73,9 @@ async fn relay_source(setup: &Setup, config: &RelayConfig, source: Source) -> an
     let (keeping, leases) = watch::channel(Arc::new(Leases::default()));
     // Renewed until the last mark is made, not only until the shutdown begins.
     let published = CancellationToken::new();
+    let _published = published.clone().drop_guard();
     let keeper = Keeper { source: source.clone(), owner, ttl: config.lease };
-    setup.spawn("leases", keeper.keep(keeping, published.clone()));
+    setup.spawn("leases", keeper.keep(keeping, published));
     let (wake, woken) = watch::channel(());
     setup.spawn("listen", listen(source.clone(), wake, setup.shutdown.clone()));
     let vitals = Arc::new(Vitals::default());
@@ -118,7 +119,6 @@ async fn relay_source(setup: &Setup, config: &RelayConfig, source: Source) -> an
             break;
         }
     }
-    published.cancel();
     first
 }
 

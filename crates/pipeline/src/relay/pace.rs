@@ -97,7 +97,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(SECOND, start);
         pace.begin(start);
-        pace.ended(false, Some(1), start + SECOND);
+        pace.ended(false, Some(50_000), start + SECOND);
         assert_ne!(pace.begin(start + 10 * SECOND), 0);
         pace.ended(false, None, start + 10 * SECOND);
         assert_eq!(pace.begin(start + 11 * SECOND), 0);

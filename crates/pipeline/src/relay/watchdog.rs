@@ -41,12 +41,10 @@ impl Watchdog {
                 () = self.stop.cancelled() => return Ok(()),
             }
             // No answer, no stall.
-            let waits = matches!(tokio::time::timeout(ANSWER, self.something_waits()).await, Ok(Ok(true)));
-            let stands_for = stall.look(waits, self.vitals.events(), Instant::now());
-            if stands_for < self.stall_after {
-                continue;
-            }
-            if self.kafka_answers().await {
+            let waits = tokio::time::timeout(ANSWER, self.topic_that_waits()).await.ok().and_then(Result::ok).flatten();
+            let stands_for = stall.look(waits.is_some(), self.vitals.events(), Instant::now());
+            let Some(topic) = waits.filter(|_| stands_for >= self.stall_after) else { continue };
+            if self.kafka_answers(topic).await {
                 let source = &self.source.name;
                 anyhow::bail!("the relay of {source} stands still: rows wait for {stands_for:?}, and nothing happens");
             }
@@ -54,26 +52,26 @@ impl Watchdog {
         }
     }
 
-    /// In our shards, and allowed to go.
-    async fn something_waits(&self) -> Result<bool, sqlx::Error> {
+    /// Of a row in our shards that may go.
+    async fn topic_that_waits(&self) -> Result<Option<String>, sqlx::Error> {
         let (shards, excused) = (self.leases.borrow().shards(), self.vitals.waiting());
         sqlx::query_scalar(
-            r"SELECT EXISTS (SELECT FROM outbox_events WHERE published_at IS NULL AND shard = ANY($1)
-                               AND id <> ALL($2) AND (aggregate_id IS NULL OR aggregate_id <> ALL($3)))",
+            r"SELECT topic FROM outbox_events WHERE published_at IS NULL AND shard = ANY($1)
+                 AND id <> ALL($2) AND (aggregate_id IS NULL OR aggregate_id <> ALL($3)) ORDER BY id LIMIT 1",
         )
         .bind(shards)
         .bind(excused.rows)
         .bind(excused.aggregates)
-        .fetch_one(&self.source.pool)
+        .fetch_optional(&self.source.pool)
         .await
     }
 
-    async fn kafka_answers(&self) -> bool {
+    async fn kafka_answers(&self, topic: String) -> bool {
         let kafka = self.kafka.clone();
         // A client of its own: the one that may be stuck is not asked.
         let asking = tokio::task::spawn_blocking(move || {
             let observer: BaseConsumer<Quiet> = kafka.create_with_context(Quiet)?;
-            let answer = observer.fetch_metadata(None, ANSWER).map(drop);
+            let answer = observer.fetch_metadata(Some(&topic), ANSWER).map(drop);
             std::thread::spawn(move || drop(observer));
             answer
         });
