@@ -86,6 +86,9 @@ pub(super) struct Wanted {
 /// The oldest unpublished rows of the leased shards, by id: within an aggregate, that is by version, as its writers hold
 /// the lock on it from before the insert until their commit.
 ///
+/// `NOT IN (SELECT UNNEST(…))`, not `<> ALL(…)`: the one is hashed, the other compared element by element once the plan is
+/// generic, which cost twenty times as much as all the rest of the reading.
+///
 /// `IS NULL`, not "id > the last one seen": a slow transaction commits a smaller id late.
 pub(super) async fn unpublished(
     connection: &mut PgConnection,
@@ -97,7 +100,8 @@ pub(super) async fn unpublished(
                    COALESCE(octet_length(payload), 0) + pg_column_size(headers) AS size_bytes
               FROM outbox_events
              WHERE published_at IS NULL AND id >= $3 AND shard = ANY($1)
-               AND id <> ALL($4) AND (aggregate_id IS NULL OR aggregate_id <> ALL($5))
+               AND id NOT IN (SELECT UNNEST($4::bigint[]))
+               AND (aggregate_id IS NULL OR aggregate_id NOT IN (SELECT UNNEST($5::uuid[])))
              ORDER BY id LIMIT $2
           ), summed AS (
             SELECT *, sum(size_bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size_bytes AS before_bytes FROM oldest

@@ -57,7 +57,8 @@ impl Watchdog {
         let (shards, excused) = (self.leases.borrow().shards(), self.vitals.waiting());
         sqlx::query_scalar(
             r"SELECT topic FROM outbox_events WHERE published_at IS NULL AND shard = ANY($1)
-                 AND id <> ALL($2) AND (aggregate_id IS NULL OR aggregate_id <> ALL($3)) ORDER BY id LIMIT 1",
+                 AND id NOT IN (SELECT UNNEST($2::bigint[]))
+                 AND (aggregate_id IS NULL OR aggregate_id NOT IN (SELECT UNNEST($3::uuid[]))) ORDER BY id LIMIT 1",
         )
         .bind(shards)
         .bind(excused.rows)
