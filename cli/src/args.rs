@@ -7,6 +7,7 @@ use crate::{
     commands::{CommandsArgs, DrainArgs, DropArgs, LetFailArgs, PauseArgs, ResumeArgs, ThrottleArgs},
     dlq::DlqArgs,
     listen::ListenArgs,
+    relay::RelayArgs,
     retention::RetentionArgs,
     setup::SetupArgs,
     status::StatusArgs,
@@ -75,6 +76,8 @@ pub enum Command {
     LetFail(LetFailArgs),
     /// Show the commands in force.
     Commands(CommandsArgs),
+    /// Publish rows of the outbox once more.
+    Relay(RelayArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
 }

@@ -13,6 +13,7 @@ mod error;
 mod listen;
 mod outbox;
 mod output;
+mod relay;
 mod retention;
 mod servers;
 mod setup;
@@ -58,6 +59,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Drop(args) => commands::drop(&config, &args, json).await,
         Command::LetFail(args) => commands::let_fail(&config, &args, json).await,
         Command::Commands(args) => commands::commands(&config, &args, json).await,
+        Command::Relay(args) => relay::run(&config, &args.command, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }

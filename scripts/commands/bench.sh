@@ -2,6 +2,8 @@
 
 # shellcheck source=scripts/peers/bento.sh
 source "$ROOT/scripts/peers/bento.sh"
+# shellcheck source=scripts/peers/debezium.sh
+source "$ROOT/scripts/peers/debezium.sh"
 
 usage() {
     cat <<'TEXT'
@@ -11,12 +13,19 @@ usage() {
     and their ratios. Built for release.
     Its servers are its own, in .docfleet/bench. Figures are only worth something on an idle machine.
 
+./dev bench relay [--alone] [ARGUMENT…]
+    The outbox relay against Debezium's outbox router on Kafka Connect (fetched from Maven Central the first time), in one
+    run: rows a second from a backlog and behind a writer, latency at 500 rows a second, memory and idle CPU; and what SELECT
+    and produce would do without marks. Takes some ten minutes; the result is also written to .docfleet/bench/relay.md.
+    --alone measures without Debezium.
+
 Exit code: 0, or 1 when a measurement failed.
 TEXT
 }
 
 run() {
-    [[ ${1:-} == pipeline ]] || usage_error 'what shall be measured? There is: pipeline'
+    local what=${1:-}
+    [[ $what == pipeline || $what == relay ]] || usage_error 'what shall be measured? There are: pipeline, relay'
     shift
     state_open bench
     state_lock
@@ -25,11 +34,14 @@ run() {
     checkout_is_usable
     install_missing
     fetch_servers
-    bento_build
-    export DOCFLEET_BENTO=$REPLY
-    [[ -n $DOCFLEET_BENTO ]] || unset DOCFLEET_BENTO
     servers_ports
     ports_save
+    "bench_$what" "$@"
+}
+
+bench_pipeline() {
+    bento_build
+    [[ -z $REPLY ]] || export DOCFLEET_BENTO=$REPLY
     step 'building for release'
     (cd "$ROOT" && attend without_lock cargo build --locked --release -p load-tests --bin bench-pipeline) || die 'the build failed'
     step 'starting the servers'
@@ -38,4 +50,28 @@ run() {
     fleet_find
     step 'measuring'
     DOCFLEET_CONFIG=$STATE/$CONFIG_NAME attend "${BIN%/debug}/release/bench-pipeline" "$@"
+}
+
+bench_relay() {
+    local peer=()
+    if [[ ${1:-} == --alone ]]; then
+        shift
+    else
+        debezium_fetch
+        java_is_there || die 'Java is missing'
+        peer=(--java "$JAVA" --jars "$DEBEZIUM_HOME/lib")
+        # The peer reads the log of the database.
+        POSTGRES_MORE=(-c wal_level=logical)
+    fi
+    step 'building for release'
+    (cd "$ROOT" && attend without_lock cargo build --locked --release -p load-tests -p outbox-relay --bin bench-relay --bin outbox-relay) || die 'the build failed'
+    step 'starting PostgreSQL and Kafka'
+    (server_up postgres) || die 'PostgreSQL did not start'
+    (server_up kafka) || die 'Kafka did not start'
+    config_write
+    fleet_find
+    step 'measuring'
+    DOCFLEET_CONFIG=$STATE/$CONFIG_NAME attend "${BIN%/debug}/release/bench-relay" --relay "${BIN%/debug}/release/outbox-relay" \
+        "${peer[@]}" --markdown "$STATE/relay.md" "$@"
+    note "written to ${STATE#"$ROOT"/}/relay.md"
 }

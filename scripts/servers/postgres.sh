@@ -2,6 +2,8 @@
 # PostgreSQL of the distribution, with a cluster of our own; on TCP only, so no socket is left lying around.
 
 POSTGRES_ROLE=docfleet
+# Further options of the server, for a bench.
+POSTGRES_MORE=()
 
 postgres_ports() { port_for postgres "$STATE/postgres"; }
 
@@ -38,7 +40,7 @@ postgres_forget_crash() {
 postgres_launch() {
     launch "$STATE/postgres" "${POSTGRES_AS[@]}" "$POSTGRES_BIN/postgres" -D "$STATE/postgres/data" \
         -c port="${PORT[postgres]}" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-        -c max_connections=400 -c shared_buffers=128MB -c max_wal_size=2GB -c jit=off
+        -c max_connections=400 -c shared_buffers=128MB -c max_wal_size=2GB -c jit=off "${POSTGRES_MORE[@]}"
 }
 
 postgres_ready() { [[ $(sql -d postgres -c 'SELECT 1') == 1 ]]; }

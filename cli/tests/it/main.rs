@@ -9,6 +9,7 @@ mod fake_api;
 mod fleet;
 mod ledger;
 mod listen;
+mod relay;
 mod retention;
 mod setup;
 mod status;

@@ -48,13 +48,22 @@ pub const GATE_WAITING_MESSAGES: &str = "docfleet_gate_waiting_messages";
 /// How long the frontier that stands longest has stood. Label: consumer.
 pub const HEAD_HELD_SECONDS: &str = "docfleet_consumer_frontier_held_seconds";
 
-/// Rows that wait for the relay, in the shards of this relay.
+/// Rows that wait for the relay, in the shards of this relay. Label: source, as of all that follow.
 pub const OUTBOX_UNPUBLISHED_ROWS: &str = "docfleet_outbox_unpublished_rows";
 pub const OUTBOX_OLDEST_SECONDS: &str = "docfleet_outbox_oldest_unpublished_seconds";
+/// Rows that a vacuum could remove, or could if no old snapshot kept them.
+pub const OUTBOX_DEAD_ROWS: &str = "docfleet_outbox_dead_rows";
+/// Age of the oldest open transaction in the outbox's database.
+pub const OUTBOX_OLDEST_TRANSACTION_SECONDS: &str = "docfleet_outbox_oldest_transaction_seconds";
+/// How many transactions its snapshot is behind.
+pub const OUTBOX_SNAPSHOT_AGE_TRANSACTIONS: &str = "docfleet_outbox_oldest_snapshot_age_transactions";
 pub const RELAY_PUBLISHED_TOTAL: &str = "docfleet_relay_published_records_total";
-/// Labels: reason.
+/// Labels: source, reason.
 pub const RELAY_FAILURES_TOTAL: &str = "docfleet_relay_failures_total";
 pub const RELAY_SHARDS: &str = "docfleet_relay_owned_shards";
+/// Rows that wait for a predecessor which is not published.
+pub const RELAY_HELD_ROWS: &str = "docfleet_relay_held_rows";
+pub const RELAY_OLDEST_HELD_SECONDS: &str = "docfleet_relay_oldest_held_seconds";
 /// From insertion into the outbox to Kafka's acknowledgement.
 pub const RELAY_DELAY_SECONDS: &str = "docfleet_relay_delay_seconds";
 

@@ -58,6 +58,11 @@ impl Topics {
         Self { brokers: brokers.to_owned(), prefix: prefix.to_owned(), producer }
     }
 
+    /// A topic's name with the prefix.
+    pub fn full_name(&self, topic: &str) -> String {
+        format!("{}{topic}", self.prefix)
+    }
+
     fn client(&self) -> ClientConfig {
         client(&self.brokers)
     }

@@ -43,10 +43,11 @@ const PRODUCER: &[(&str, &str)] = &[
     ("message.max.bytes", "2097152"),
     // A topic that does not exist is told after so long; the default holds its whole batch up for 30 s.
     ("topic.metadata.propagation.max.ms", "5000"),
-    ("linger.ms", "1"),
     ("queue.buffering.max.messages", "100000"),
-    ("compression.type", "lz4"),
 ];
+
+/// Of a producer; `[kafka.client]` may say otherwise: speed only.
+const PRODUCER_SPEED: &[(&str, &str)] = &[("linger.ms", "1"), ("compression.type", "lz4")];
 
 const COMMON: &[(&str, &str)] = &[
     ("socket.keepalive.enable", "true"),
@@ -65,7 +66,11 @@ pub fn consumer(config: &KafkaConfig, group: &str) -> Result<ClientConfig, Strin
 /// # Errors
 /// The name of a property that `[kafka.client]` tries to override.
 pub fn producer(config: &KafkaConfig) -> Result<ClientConfig, String> {
-    client(config, PRODUCER, &[])
+    let mut config = config.clone();
+    for (name, value) in PRODUCER_SPEED {
+        config.client.entry((*name).to_owned()).or_insert_with(|| (*value).to_owned());
+    }
+    client(&config, PRODUCER, &[])
 }
 
 /// For reading watermarks and committed offsets of a group without being its member.

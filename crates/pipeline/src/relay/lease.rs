@@ -5,14 +5,13 @@ use std::{
 };
 
 use docfleet_outbox::SHARDS;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::source::Source;
 use crate::{database::in_time, metric};
-
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// The shards that are ours, each with its epoch, and until when by our own monotonic clock.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +21,10 @@ pub(super) struct Leases {
 }
 
 impl Leases {
+    pub fn shards(&self) -> Vec<i16> {
+        self.shards.keys().copied().collect()
+    }
+
     /// The share of one of `count` publishers; nothing when the leases have run out without a renewal, as after a stop
     /// of the process.
     pub fn of_publisher(&self, number: i16, count: i16) -> BTreeMap<i16, i64> {
@@ -39,7 +42,7 @@ impl Leases {
 /// Takes, renews and hands over shards, so that all relays alive have about the same number.
 #[derive(Clone)]
 pub(super) struct Keeper {
-    pub pool: PgPool,
+    pub source: Source,
     pub owner: Uuid,
     pub ttl: Duration,
 }
@@ -61,58 +64,38 @@ impl Keeper {
             match self.beat_in_time().await {
                 Ok(shards) => {
                     let count = i32::try_from(shards.len()).unwrap_or(i32::MAX);
-                    metrics::gauge!(metric::RELAY_SHARDS).set(count);
+                    metrics::gauge!(metric::RELAY_SHARDS, "source" => self.source.name.clone()).set(count);
                     leases.send_replace(Arc::new(Leases { shards, valid_until: Some(asked_at + self.ttl) }));
                 }
-                Err(error) => tracing::warn!(%error, "the leases could not be renewed; they run out"),
+                Err(error) => {
+                    tracing::warn!(source = self.source.name, %error, "the leases could not be renewed; they run out");
+                }
             }
         }
     }
 
     async fn beat_in_time(&self) -> Result<BTreeMap<i16, i64>, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.source.pool.acquire().await?;
         let answered = tokio::time::timeout(self.ttl, self.beat(&mut connection)).await;
         in_time(answered, connection)
-    }
-
-    /// Publishes every few seconds how much waits in our shards. Apart from the heartbeat: an old snapshot somewhere makes
-    /// this question slow, and must not cost the leases.
-    pub async fn measure(self, held: watch::Receiver<Arc<Leases>>, stop: CancellationToken) -> anyhow::Result<()> {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(MEASURE_EVERY) => {}
-                () = stop.cancelled() => return Ok(()),
-            }
-            let leases = Arc::clone(&held.borrow());
-            match tokio::time::timeout(MEASURE_EVERY, self.waiting(&leases)).await {
-                Ok(Ok((rows, age_seconds))) => {
-                    metrics::gauge!(metric::OUTBOX_UNPUBLISHED_ROWS).set(i32::try_from(rows).unwrap_or(i32::MAX));
-                    metrics::gauge!(metric::OUTBOX_OLDEST_SECONDS).set(age_seconds);
-                }
-                Ok(Err(error)) => tracing::debug!(%error, "measuring the outbox"),
-                Err(_) => tracing::warn!("the outbox is slow to measure: is there an old snapshot in the database?"),
-            }
-        }
     }
 
     /// One heartbeat; returns the shards that are ours after it.
     async fn beat(&self, connection: &mut PgConnection) -> Result<BTreeMap<i16, i64>, sqlx::Error> {
         let mut transaction = connection.begin().await?;
         sqlx::query(
-            r"INSERT INTO pipeline.relay_members (owner, seen_at) VALUES ($1, clock_timestamp())
+            r"INSERT INTO relay_members (owner, seen_at) VALUES ($1, clock_timestamp())
               ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at",
         )
         .bind(self.owner)
         .execute(&mut *transaction)
         .await?;
-        sqlx::query(
-            "DELETE FROM pipeline.relay_members WHERE seen_at < clock_timestamp() - make_interval(secs => $1 * 6)",
-        )
-        .bind(self.ttl.as_secs_f64())
-        .execute(&mut *transaction)
-        .await?;
+        sqlx::query("DELETE FROM relay_members WHERE seen_at < clock_timestamp() - make_interval(secs => $1 * 6)")
+            .bind(self.ttl.as_secs_f64())
+            .execute(&mut *transaction)
+            .await?;
         let alive: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pipeline.relay_members WHERE seen_at > clock_timestamp() - make_interval(secs => $1)",
+            "SELECT count(*) FROM relay_members WHERE seen_at > clock_timestamp() - make_interval(secs => $1)",
         )
         .bind(self.ttl.as_secs_f64())
         .fetch_one(&mut *transaction)
@@ -122,18 +105,18 @@ impl Keeper {
         // ran out, but that nobody took, keeps its epoch: nobody else can have published in between.
         let rows = sqlx::query(
             r"WITH mine AS (
-                SELECT shard FROM pipeline.relay_leases WHERE owner = $1 ORDER BY shard FOR UPDATE
+                SELECT shard FROM relay_leases WHERE owner = $1 ORDER BY shard FOR UPDATE
               ), kept AS (
                 SELECT shard FROM mine ORDER BY shard LIMIT $2
               ), let_go AS (
-                UPDATE pipeline.relay_leases SET owner = NULL, expires_at = '-infinity'
+                UPDATE relay_leases SET owner = NULL, expires_at = '-infinity'
                  WHERE shard IN (SELECT shard FROM mine EXCEPT SELECT shard FROM kept)
               ), free AS (
-                SELECT shard FROM pipeline.relay_leases
+                SELECT shard FROM relay_leases
                  WHERE owner IS DISTINCT FROM $1 AND expires_at < clock_timestamp()
                  ORDER BY shard LIMIT GREATEST($2 - (SELECT count(*) FROM kept), 0) FOR UPDATE SKIP LOCKED
               )
-              UPDATE pipeline.relay_leases l
+              UPDATE relay_leases l
                  SET owner = $1, expires_at = clock_timestamp() + make_interval(secs => $3),
                      epoch = l.epoch + CASE WHEN l.owner IS NOT DISTINCT FROM $1 THEN 0 ELSE 1 END
                WHERE l.shard IN (SELECT shard FROM kept UNION ALL SELECT shard FROM free)
@@ -156,26 +139,12 @@ impl Keeper {
     }
 
     async fn release(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("UPDATE pipeline.relay_leases SET owner = NULL, expires_at = '-infinity' WHERE owner = $1")
+        sqlx::query("UPDATE relay_leases SET owner = NULL, expires_at = '-infinity' WHERE owner = $1")
             .bind(self.owner)
-            .execute(&self.pool)
+            .execute(&self.source.pool)
             .await?;
-        sqlx::query("DELETE FROM pipeline.relay_members WHERE owner = $1").bind(self.owner).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM relay_members WHERE owner = $1").bind(self.owner).execute(&self.source.pool).await?;
         Ok(())
-    }
-
-    /// Rows and the age of the oldest. The count stops at 100,000: it is an alarm, not an account.
-    async fn waiting(&self, leases: &Leases) -> Result<(i64, f64), sqlx::Error> {
-        let shards: Vec<i16> = leases.shards.keys().copied().collect();
-        sqlx::query_as(
-            r"WITH waiting AS (
-                SELECT created_at FROM pipeline.outbox_events WHERE published_at IS NULL AND shard = ANY($1)
-                 ORDER BY id LIMIT 100000)
-              SELECT count(*), COALESCE(EXTRACT(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM waiting",
-        )
-        .bind(shards)
-        .fetch_one(&self.pool)
-        .await
     }
 }
 

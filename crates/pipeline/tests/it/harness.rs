@@ -232,20 +232,23 @@ impl Running {
                 ended = main => ended,
                 Some(why) = breaks.recv() => Err(anyhow::anyhow!(why)),
             };
+            // An end of its own accord takes the background along, as in a process.
+            setup.shutdown.cancel();
             setup.background_ended().await;
             ended
         });
         Self { stop, runtime: Some(runtime), task }
     }
 
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.task).await;
-        ended.expect("it ends in time").expect("no panic")
-    }
-
     /// Waits for an end of its own accord.
     pub async fn ended(mut self) -> anyhow::Result<()> {
+        let ended = tokio::time::timeout(Duration::from_secs(60), &mut self.task).await;
+        self.stop.cancel();
+        ended.expect("it ends by itself").expect("no panic")
+    }
+
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.task).await;
         ended.expect("it ends in time").expect("no panic")
     }
@@ -287,8 +290,12 @@ impl Bench {
 
     /// On the topics of a mock cluster, which creates them when they are used.
     pub async fn mocked(brokers: &str) -> Self {
+        Self::mocked_with(brokers, QUICK).await
+    }
+
+    pub async fn mocked_with(brokers: &str, more: &str) -> Self {
         let database = Database::fresh().await;
-        let config = Servers::running().toml_for(&database, "", QUICK);
+        let config = Servers::running().toml_for(&database, "", more);
         let config = config.replace(&Servers::running().brokers(), brokers);
         Self::on(Topics::on(brokers, ""), database, "", config).await
     }

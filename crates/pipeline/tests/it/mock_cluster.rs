@@ -10,7 +10,7 @@ use rdkafka::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Bench, CONSUMER, Counted};
+use crate::harness::{Bench, CONSUMER, Counted, QUICK};
 
 type Mock = MockCluster<'static, DefaultProducerContext>;
 
@@ -41,13 +41,13 @@ async fn first_occurrences(bench: &Bench) -> Vec<i64> {
     versions
 }
 
-/// The `nth` produce request (from 0) of five records of one key fails.
-async fn five_records(nth: usize, error: RDKafkaRespErr) -> Vec<i64> {
+/// The `nth` request (from 0) of this kind fails while five records of one key are published.
+async fn five_records(request: RDKafkaApiKey, nth: usize, error: RDKafkaRespErr) -> Vec<i64> {
     let mock = cluster();
     let bench = Bench::mocked(&mock.bootstrap_servers()).await;
     let mut errors = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR; nth];
     errors.push(error);
-    mock.request_errors(RDKafkaApiKey::Produce, &errors);
+    mock.request_errors(request, &errors);
     bench.append((0..5).map(|number| (ID, number, "ok"))).await;
     let relay = bench.relay();
     bench.until("all published", UNPUBLISHED, 0).await;
@@ -72,8 +72,70 @@ async fn the_second_of_five_records_fails_and_the_topic_shows_all_in_order() {
         E::RD_KAFKA_RESP_ERR__TRANSPORT,
     ];
     for error in errors {
-        assert_eq!(five_records(1, error).await, [1, 2, 3, 4, 5], "{error:?}");
+        assert_eq!(five_records(RDKafkaApiKey::Produce, 1, error).await, [1, 2, 3, 4, 5], "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn whatever_a_broker_says_of_the_first_record_all_five_come_in_order() {
+    use RDKafkaRespErr as E;
+    let errors = [
+        // Passing: the leader moves, the broker is slow, the disk was misread.
+        E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        E::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        // Of the row: it waits, with what follows it, and is tried again.
+        E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+        E::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+        // The broker has forgotten the producer.
+        E::RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
+    ];
+    for error in errors {
+        assert_eq!(five_records(RDKafkaApiKey::Produce, 0, error).await, [1, 2, 3, 4, 5], "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_producer_that_gets_no_id_is_made_anew() {
+    use RDKafkaRespErr as E;
+    let errors = [
+        // Passing.
+        E::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+        E::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        // Fatal to the client.
+        E::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
+    ];
+    for error in errors {
+        assert_eq!(five_records(RDKafkaApiKey::InitProducerId, 0, error).await, [1, 2, 3, 4, 5], "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_producer_does_not_forget_what_kafka_refuses() {
+    use RDKafkaRespErr as E;
+    let mock = cluster();
+    let bench = Bench::mocked_with(&mock.bootstrap_servers(), &QUICK.replace("'1s'", "'1h'")).await;
+    // The first record is refused; the second one takes the producer along.
+    mock.request_errors(
+        RDKafkaApiKey::Produce,
+        &[E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, E::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER],
+    );
+    let relay = bench.relay();
+    bench.append([(ID, 0, "ok"), (ID, 1, "ok")]).await;
+    docfleet_testkit::eventually("the first is tried", 45, || async {
+        bench.append([(Uuid::from_u128(2), 0, "ok")]).await;
+        (bench.count("SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL").await > 0)
+            .then_some(())
+    })
+    .await;
+    bench.until("all but the refused", UNPUBLISHED, 2).await;
+    relay.stop().await.unwrap();
+    assert_eq!(
+        bench.count("SELECT min(aggregate_version) FROM pipeline.outbox_events WHERE published_at IS NULL").await,
+        1
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use std::{collections::HashMap, time::Duration};
 
 use uuid::Uuid;
 
-use crate::harness::Bench;
+use crate::harness::{Bench, QUICK};
 
 const TOPIC: &str = "tests.counted.v1";
 const UNPUBLISHED: &str = "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL";
@@ -122,4 +122,170 @@ async fn an_orderly_end_under_load_repeats_nothing() {
     bench.until("all published", UNPUBLISHED, 0).await;
     relay.stop().await.unwrap();
     assert_eq!(bench.topics.read(TOPIC).await.len(), 6_000);
+}
+
+/// Inserts versions of one aggregate as no writer of ours would, each in the given order of ids.
+async fn insert_versions(bench: &Bench, aggregate: u128, versions: &[i64]) {
+    let mut transaction = bench.database.pool().begin().await.unwrap();
+    // Past whatever the database itself would refuse.
+    sqlx::query("SET LOCAL session_replication_role = replica").execute(&mut *transaction).await.unwrap();
+    sqlx::query(
+        "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
+                                             shard, topic, key, headers, payload, tenant, region)
+         SELECT 'event', gen_random_uuid(), 'x', 'counter', $1, v, 7, $3, convert_to($1::text, 'UTF8'),
+                jsonb_build_array(jsonb_build_array('aggregate_version', v::text)), 'x', 'acme', 'test'
+           FROM UNNEST($2::bigint[]) WITH ORDINALITY AS u (v, position) ORDER BY position",
+    )
+    .bind(Uuid::from_u128(aggregate))
+    .bind(versions)
+    .bind(bench.topics.full_name(TOPIC))
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    transaction.commit().await.unwrap();
+}
+
+async fn versions_on_the_topic(bench: &Bench) -> Vec<i64> {
+    let records = bench.topics.read(TOPIC).await;
+    records.iter().map(|record| record.headers["aggregate_version"].parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn ids_that_run_against_versions_are_published_by_version() {
+    let bench = Bench::new().await;
+    insert_versions(&bench, 1, &[3, 1, 2]).await;
+    let relay = bench.relay();
+    bench.until("all published", UNPUBLISHED, 0).await;
+    relay.stop().await.unwrap();
+    assert_eq!(versions_on_the_topic(&bench).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_row_waits_for_a_missing_predecessor_and_holds_up_nobody_else() {
+    let bench = Bench::new().await;
+    insert_versions(&bench, 1, &[1, 3, 4]).await;
+    let relay = bench.relay();
+    bench.until("what may go", UNPUBLISHED, 2).await;
+    bench.append([(Uuid::from_u128(2), 0, "ok")]).await;
+    bench
+        .until("another aggregate", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL", 2)
+        .await;
+    assert_eq!(bench.count(UNPUBLISHED).await, 2);
+    insert_versions(&bench, 1, &[2]).await;
+    bench.until("the rest", UNPUBLISHED, 0).await;
+    relay.stop().await.unwrap();
+    let versions: Vec<i64> = bench
+        .topics
+        .read(TOPIC)
+        .await
+        .iter()
+        .filter(|record| record.key.as_deref() == Some(Uuid::from_u128(1).to_string().as_bytes()))
+        .map(|record| record.headers["aggregate_version"].parse().unwrap())
+        .collect();
+    assert_eq!(versions, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_predecessor_that_was_dropped_with_its_day_is_not_waited_for() {
+    let bench = Bench::new().await;
+    insert_versions(&bench, 1, &[5, 6]).await;
+    let relay = bench.relay();
+    bench.until("all published", UNPUBLISHED, 0).await;
+    relay.stop().await.unwrap();
+    assert_eq!(versions_on_the_topic(&bench).await, [5, 6]);
+}
+
+#[tokio::test]
+async fn a_slow_transaction_whose_id_is_long_past_is_published_too() {
+    let bench = Bench::new().await;
+    let relay = bench.relay();
+    let mut slow = bench.database.pool().begin().await.unwrap();
+    let counted = crate::harness::Counted { counter_id: Uuid::from_u128(1), number: 0, how: "ok".into() };
+    bench.outbox.append(&mut slow, vec![docfleet_outbox::Draft::first(counted, "acme", "test", None)]).await.unwrap();
+    // Farther than the readings between the walks look back.
+    sqlx::query("SELECT setval(pg_get_serial_sequence('pipeline.outbox_events', 'id'), 1000000)")
+        .execute(&bench.database.pool())
+        .await
+        .unwrap();
+    bench.append([(Uuid::from_u128(2), 0, "ok")]).await;
+    bench.until("the fast one", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL", 1).await;
+    slow.commit().await.unwrap();
+    bench.until("both", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL", 2).await;
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_relay_carries_the_outboxes_of_several_schemas() {
+    let more = "[[relay.sources]]\nname = 'fleet'\n[[relay.sources]]\nname = 'orders'\nschema = 'orders'\n";
+    let bench = Bench::with(&format!("{QUICK}{more}"), 4).await;
+    let pool = bench.database.pool();
+    for sql in [
+        "CREATE SCHEMA orders",
+        "CREATE TABLE orders.outbox_events (LIKE pipeline.outbox_events INCLUDING ALL)",
+        "CREATE TABLE orders.relay_leases (LIKE pipeline.relay_leases INCLUDING ALL)",
+        "CREATE TABLE orders.relay_members (LIKE pipeline.relay_members INCLUDING ALL)",
+        "INSERT INTO orders.relay_leases (shard) SELECT generate_series(0, 63)",
+    ] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
+    sqlx::query(
+        "INSERT INTO orders.outbox_events (kind, event_id, event_type, consumer, shard, topic, headers, payload, tenant, region)
+         VALUES ('retry', gen_random_uuid(), 'x', 'nobody', 3, $1, '[[\"from\", \"orders\"]]', 'x', 'acme', 'test')",
+    )
+    .bind(bench.topics.full_name(TOPIC))
+    .execute(&pool)
+    .await
+    .unwrap();
+    let relay = bench.relay();
+    bench.until("ours", UNPUBLISHED, 0).await;
+    bench.until("theirs", "SELECT count(*) FROM orders.outbox_events WHERE published_at IS NULL", 0).await;
+    relay.stop().await.unwrap();
+    let records = bench.topics.read(TOPIC).await;
+    assert_eq!(records.len(), 2);
+    assert!(records.iter().any(|record| record.headers.get("from").is_some_and(|from| from == "orders")));
+}
+
+#[tokio::test]
+async fn a_relay_that_stands_still_with_work_ends_itself() {
+    let bench = Bench::with(&format!("{QUICK}stall_after = '2s'\n"), 4).await;
+    // Whatever is published can not be marked: the relay turns in a circle.
+    for sql in [
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER swallow BEFORE UPDATE ON pipeline.outbox_events FOR EACH ROW EXECUTE FUNCTION swallow()",
+    ] {
+        sqlx::query(sql).execute(&bench.database.pool()).await.unwrap();
+    }
+    bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
+    let error = bench.relay().ended().await.expect_err("it is no orderly end");
+    assert!(format!("{error:#}").contains("stands still"), "{error:#}");
+}
+
+#[tokio::test]
+async fn rows_that_kafka_refuses_are_no_stall() {
+    let bench = Bench::with("[relay]\nlease = '2s'\nstall_after = '3s'\n", 4).await;
+    sqlx::query(
+        "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, consumer, shard, topic, headers, payload, tenant, region)
+         VALUES ('retry', gen_random_uuid(), 'x', 'nobody', 4, $1, '{\"not\": \"pairs\"}', 'x', 'acme', 'test')",
+    )
+    .bind(bench.topics.full_name(TOPIC))
+    .execute(&bench.database.pool())
+    .await
+    .unwrap();
+    let relay = bench.relay();
+    // Longer than a stall: what waits is refused, and the relay lives.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
+    bench.until("it goes on", UNPUBLISHED, 1).await;
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_wake_up_the_poll_finds_the_row() {
+    let bench = Bench::new().await;
+    let relay = bench.relay();
+    bench.until("it owns all", "SELECT count(*) FROM pipeline.relay_leases WHERE owner IS NOT NULL", 64).await;
+    insert_versions(&bench, 1, &[1]).await;
+    bench.until("published", UNPUBLISHED, 0).await;
+    relay.stop().await.unwrap();
 }
