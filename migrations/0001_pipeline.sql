@@ -53,7 +53,7 @@ CREATE TABLE pipeline.inbox (
     event_id   uuid        NOT NULL,
     -- The event's own day, never the day of processing: a duplicate must meet the same row.
     event_day  date        NOT NULL,
-    outcome    text        NOT NULL CHECK (outcome IN ('done', 'skipped', 'retrying', 'dead', 'discarded')),
+    outcome    text        NOT NULL CHECK (outcome IN ('done', 'skipped', 'retrying', 'parked', 'dead', 'discarded')),
     reason     text,
     -- The attempt that may settle next; a redelivered older attempt finds a higher number and is dropped.
     attempt    integer     NOT NULL DEFAULT 0,
@@ -61,6 +61,8 @@ CREATE TABLE pipeline.inbox (
     partition  integer     NOT NULL,
     "offset"   bigint      NOT NULL,
     settled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The first 16 bytes of the SHA-256 of the record's value; empty for none. The same event with another one is a forgery or a bug.
+    digest     bytea       NOT NULL DEFAULT '',
     PRIMARY KEY (consumer, event_id, event_day)
 );
 CREATE INDEX inbox_unfinished ON pipeline.inbox (consumer, outcome) WHERE outcome IN ('retrying', 'dead');

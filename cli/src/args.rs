@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit::AuditArgs, dlq::DlqArgs, listen::ListenArgs, setup::SetupArgs, status::StatusArgs, submit::SubmitArgs,
+    audit::AuditArgs, dlq::DlqArgs, listen::ListenArgs, parked::ParkedArgs, setup::SetupArgs, status::StatusArgs, submit::SubmitArgs,
 };
 
 const AFTER_HELP: &str = "\
@@ -50,8 +50,10 @@ pub enum Command {
     Listen(ListenArgs),
     /// Show lag, retries, dead letters and the outbox.
     Status(StatusArgs),
-    /// List, show, replay or purge dead letters.
+    /// List, group, show, replay or purge dead letters.
     Dlq(DlqArgs),
+    /// List, resume or discard keys that wait for their first message.
+    Parked(ParkedArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
 }

@@ -9,8 +9,10 @@ mod config;
 mod consumer;
 mod dlq;
 mod error;
+mod interrupt;
 mod listen;
 mod output;
+mod parked;
 mod servers;
 mod setup;
 mod status;
@@ -43,7 +45,8 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Submit(args) => output::show(&submit::run(&config, &args).await?, json),
         Command::Listen(args) => listen::run(&config, &args, json).await,
         Command::Status(args) => status::run(&config, &args, json).await,
-        Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
+        Command::Dlq(args) => dlq::run(&config, &args, json).await,
+        Command::Parked(args) => parked::run(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }

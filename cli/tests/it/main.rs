@@ -2,13 +2,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
+mod crowd;
 mod dlq;
+mod dlq_groups;
 mod exit_codes;
 mod fake_api;
 mod fleet;
 mod ledger;
 mod listen;
+mod parked;
+mod redrive;
+mod redrive_many;
+mod redrive_undo;
 mod setup;
 mod status;
 mod submit;
 mod topic;
+mod worker;
