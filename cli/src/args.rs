@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit::AuditArgs, dlq::DlqArgs, listen::ListenArgs, parked::ParkedArgs, setup::SetupArgs, status::StatusArgs, submit::SubmitArgs,
+    audit::AuditArgs, dlq::DlqArgs, listen::ListenArgs, parked::ParkedArgs, setup::SetupArgs, status::StatusArgs,
+    submit::SubmitArgs,
 };
 
 const AFTER_HELP: &str = "\

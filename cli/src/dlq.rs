@@ -93,7 +93,9 @@ async fn replay(config: &Config, connection: &mut PgConnection, args: &ReplayArg
     let interrupt = interrupt::token()?;
     let applied = apply::apply(connection, &config.topic_prefix, redrive, &args.plan.pace, decision, &interrupt).await;
     if applied.is_err() && args.resume.is_none() {
-        output::note(&format!("docfleet: redrive {redrive} stopped in the middle; go on by `docfleet dlq replay --resume {redrive}`"));
+        output::note(&format!(
+            "docfleet: redrive {redrive} stopped in the middle; go on by `docfleet dlq replay --resume {redrive}`"
+        ));
     }
     output::show(&applied?.naming(not_dead), json)
 }

@@ -68,10 +68,10 @@ pub async fn groups(connection: &mut PgConnection, filter: &Filter, limit: usize
           SELECT g.consumer, g.reason, g.fingerprint, g.count, g.first_seen, g.last_seen, g.keys, g.tenants, t.tenant_names,
                  coalesce(h.messages, 0) AS held_behind, l.event_id AS example_event, pipeline.failure_pattern(o.headers) AS pattern
             FROM grouped g
-            JOIN tenants t USING (consumer, reason, fingerprint)
+            JOIN tenants t ON (t.consumer, t.reason, t.fingerprint) = (g.consumer, g.reason, g.fingerprint)
             JOIN letters l ON l.id = g.newest
             JOIN pipeline.outbox_events o ON o.id = l.id AND o.created_at = l.created_at
-            LEFT JOIN held h USING (consumer, reason, fingerprint)
+            LEFT JOIN held h ON (h.consumer, h.reason, h.fingerprint) = (g.consumer, g.reason, g.fingerprint)
            ORDER BY g.count DESC, g.consumer, g.reason, g.fingerprint"
     ));
     let names = i32::try_from(TENANTS_MAX).unwrap_or(i32::MAX);
@@ -89,7 +89,16 @@ impl Report for Groups {
         }
         let right = |count: i64| Cell::new(grouped(count)).set_alignment(CellAlignment::Right);
         let mut table = output::table([
-            "consumer", "reason", "fingerprint", "count", "keys", "held", "tenants", "first", "last", "error",
+            "consumer",
+            "reason",
+            "fingerprint",
+            "count",
+            "keys",
+            "held",
+            "tenants",
+            "first",
+            "last",
+            "error",
         ]);
         for group in &self.groups {
             table.add_row([

@@ -71,7 +71,8 @@ pub async fn discard(
     // The key before its messages and inbox rows, as settlements and drainers lock them.
     let Some(head) = lock(&mut transaction, one).await? else { return Ok(done) };
     if head.state == "burying" {
-        let usage = "this key is being buried: purge its dead letters when they are there (`docfleet dlq list --key KEY`)";
+        let usage =
+            "this key is being buried: purge its dead letters when they are there (`docfleet dlq list --key KEY`)";
         return Err(Error::Usage(usage.to_owned()));
     }
     let mut discarded: Vec<(Uuid, Date)> = Vec::new();
@@ -194,11 +195,17 @@ impl Message {
         let (reason, error) =
             if is_head { (head.reason.as_str(), head.detail.as_str()) } else { ("behind-a-parked-message", "") };
         let attempt = self.attempt.to_string();
-        let ours = ["docfleet_consumer", "docfleet_attempt", "docfleet_reason", "docfleet_error", "docfleet_not_before"];
+        let ours =
+            ["docfleet_consumer", "docfleet_attempt", "docfleet_reason", "docfleet_error", "docfleet_not_before"];
         let mut headers = self.headers.0;
         headers.retain(|(name, _)| !ours.contains(&name.as_str()));
         let known = headers.iter().any(|(name, _)| name == "docfleet_original_topic");
-        let said = [("docfleet_consumer", one.consumer.as_str()), ("docfleet_attempt", &attempt), ("docfleet_reason", reason), ("docfleet_error", error)];
+        let said = [
+            ("docfleet_consumer", one.consumer.as_str()),
+            ("docfleet_attempt", &attempt),
+            ("docfleet_reason", reason),
+            ("docfleet_error", error),
+        ];
         headers.extend(said.map(|(name, value)| (name.to_owned(), value.to_owned())));
         if !known {
             let (partition, offset) = (self.partition.to_string(), self.offset.to_string());

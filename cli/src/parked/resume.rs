@@ -33,7 +33,9 @@ pub async fn resume(connection: &mut PgConnection, filter: &KeyFilter, decision:
         let Some(last) = page.last() else { break };
         after = Some((last.consumer.clone(), crate::dlq::filter::Key(last.bytes.clone())));
         for key in page {
-            match tell(connection, "SELECT pipeline.resume_key($1, $2)", &key.consumer, &key.bytes, "resume", decision).await? {
+            match tell(connection, "SELECT pipeline.resume_key($1, $2)", &key.consumer, &key.bytes, "resume", decision)
+                .await?
+            {
                 Some(true) => keys += 1,
                 Some(false) => {}
                 None => busy.push(readable(&key.bytes)),
@@ -47,7 +49,12 @@ pub async fn resume(connection: &mut PgConnection, filter: &KeyFilter, decision:
 pub async fn bury(connection: &mut PgConnection, one: &OneKey, decision: &Decision) -> Result<Told, Error> {
     let statement = "SELECT pipeline.bury_key($1, $2)";
     let told = tell(connection, statement, &one.consumer, &one.key.0, "bury", decision).await?;
-    Ok(Told { action: "to become dead letters", keys: i64::from(told == Some(true)), busy: Vec::new(), missing: told == Some(false) })
+    Ok(Told {
+        action: "to become dead letters",
+        keys: i64::from(told == Some(true)),
+        busy: Vec::new(),
+        missing: told == Some(false),
+    })
 }
 
 /// Whether the key was there; nothing when it is in use.

@@ -116,7 +116,8 @@ async fn a_purge_can_be_taken_back_and_both_are_on_record() {
     assert_eq!(ledger.inbox("av-scan", ledger.uploaded[0]).await, ("dead".to_owned(), 3));
     assert_eq!(ledger.inbox("av-scan", ledger.uploaded[1]).await.0, "discarded", "only what was named");
     assert_eq!(fleet.run(&restore).await.json()["done"], 0, "a repeat is harmless");
-    let replay = ["dlq", "replay", "--event-id", &event_id, "--consumer", "av-scan", "--no-canary", "--why", "x", "--json"];
+    let replay =
+        ["dlq", "replay", "--event-id", &event_id, "--consumer", "av-scan", "--no-canary", "--why", "x", "--json"];
     assert_eq!(fleet.run(&replay).await.json()["sent"], 1, "what was restored can be replayed");
     let actions: Vec<String> =
         sqlx::query_scalar("SELECT action FROM pipeline.operator_actions WHERE event_id = $1 ORDER BY id")
@@ -131,7 +132,8 @@ async fn a_purge_can_be_taken_back_and_both_are_on_record() {
 async fn show_tells_each_attempt_and_bounds_the_bytes() {
     let (fleet, ledger) = dead().await;
     let event_id = ledger.uploaded[0].to_string();
-    let replay = ["dlq", "replay", "--event-id", &event_id, "--consumer", "av-scan", "--no-canary", "--why", "INC-42", "--json"];
+    let replay =
+        ["dlq", "replay", "--event-id", &event_id, "--consumer", "av-scan", "--no-canary", "--why", "INC-42", "--json"];
     assert_eq!(fleet.run(&replay).await.json()["sent"], 1);
     ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-gone", 4).await;
     let show = ["dlq", "show", &event_id, "--consumer", "av-scan"];
@@ -140,7 +142,9 @@ async fn show_tells_each_attempt_and_bounds_the_bytes() {
         shown["letters"][0]["attempts"].as_array().unwrap().iter().map(|a| (&a["attempt"], &a["what"])).collect();
     assert_eq!(attempts, [(&3.into(), &"died".into()), (&4.into(), &"replayed".into()), (&4.into(), &"died".into())]);
     assert!(shown["letters"][0]["attempts"][1]["error"].as_str().unwrap().contains("INC-42"));
-    ledger.sql("UPDATE pipeline.outbox_events SET payload = decode(repeat('ab', 5000), 'hex') WHERE kind = 'dead_letter'").await;
+    ledger
+        .sql("UPDATE pipeline.outbox_events SET payload = decode(repeat('ab', 5000), 'hex') WHERE kind = 'dead_letter'")
+        .await;
     let text = fleet.run(&show).await.stdout;
     assert!(text.contains("2952 bytes more by --json") && text.len() < 10_000, "{} {text}", text.len());
 }

@@ -52,7 +52,9 @@ impl Stop {
     fn text(self) -> &'static str {
         match self {
             Self::Interrupted => "Stopped by a signal; nothing is half done.",
-            Self::CanaryDied => "Stopped: the canary died again, so the cause is not mended. See it by `docfleet dlq list`.",
+            Self::CanaryDied => {
+                "Stopped: the canary died again, so the cause is not mended. See it by `docfleet dlq list`."
+            }
             Self::CanaryFailedAgain => "Stopped: the canary failed again and waits for its next try.",
             Self::CanaryUnsettled => "Stopped: nothing has come of the canary. Do the relay and the consumer run?",
             Self::DiesAgain => "Stopped: too many of the last letters died again (--died-max).",
@@ -125,7 +127,9 @@ async fn take(connection: &mut PgConnection, hold: &Hold, decision: &Decision) -
     let id = hold.redrive;
     Err(Error::Usage(match state.as_deref() {
         None => format!("there is no redrive {id}; see `docfleet dlq redrives`"),
-        Some("running") => format!("redrive {id} is applied by somebody else; end it by `docfleet dlq replay --abort {id}`"),
+        Some("running") => {
+            format!("redrive {id} is applied by somebody else; end it by `docfleet dlq replay --abort {id}`")
+        }
         Some(state) => format!("redrive {id} is {state}: what is still dead needs a new plan"),
     }))
 }
@@ -317,7 +321,9 @@ impl Report for Applied {
         if let Some(stop) = self.stopped {
             lines.push(stop.text().to_owned());
             if stop != Stop::Ended {
-                lines.push(format!("Go on by `docfleet dlq replay --resume {id}`, or take it back by `docfleet dlq undo {id}`."));
+                lines.push(format!(
+                    "Go on by `docfleet dlq replay --resume {id}`, or take it back by `docfleet dlq undo {id}`."
+                ));
             }
         } else if counts.on_their_way > 0 {
             lines.push(format!("What comes of it: `docfleet dlq redrives {id}`."));

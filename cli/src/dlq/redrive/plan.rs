@@ -123,12 +123,11 @@ pub async fn describe(
     .bind(redrive)
     .fetch_all(&mut *connection)
     .await?;
-    let left_out: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM pipeline.redrive_items WHERE redrive_id = $1 AND state = 'left_out'",
-    )
-    .bind(redrive)
-    .fetch_one(&mut *connection)
-    .await?;
+    let left_out: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pipeline.redrive_items WHERE redrive_id = $1 AND state = 'left_out'")
+            .bind(redrive)
+            .fetch_one(&mut *connection)
+            .await?;
     let first = sqlx::query_as(
         r"SELECT position, consumer, event_id, reason, attempt FROM pipeline.redrive_items
            WHERE redrive_id = $1 AND state = 'planned' ORDER BY position LIMIT $2",

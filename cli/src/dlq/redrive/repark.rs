@@ -25,7 +25,8 @@ pub async fn repark(connection: &mut PgConnection, redrive: i64, positions: &[i6
     for (consumer, positions, events) in keys {
         // A key that refuses must not take the others' step with it.
         let mut attempt = connection.begin().await?;
-        let moved = sqlx::query("SELECT pipeline.repark($1, $2)").bind(consumer).bind(events).execute(&mut *attempt).await;
+        let moved =
+            sqlx::query("SELECT pipeline.repark($1, $2)").bind(consumer).bind(events).execute(&mut *attempt).await;
         match moved {
             Ok(_) => attempt.commit().await?,
             Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some(IN_USE) => {

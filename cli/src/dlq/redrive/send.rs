@@ -6,7 +6,7 @@ use sqlx::{Connection, FromRow, PgConnection, types::Json};
 use time::Date;
 use uuid::Uuid;
 
-use super::repark;
+use super::{repark, watch};
 use crate::{
     Error,
     consumer::{RETRY_DELAYS, retry_topic},
@@ -85,6 +85,7 @@ pub async fn send(
     let mut letters = lock(&mut transaction, held.redrive, positions).await?;
     step.gone += mark(&mut transaction, held.redrive, positions, &letters).await?;
     step.sent += i64::try_from(letters.len()).unwrap_or(i64::MAX);
+    watch::close_older(&mut transaction, held.redrive, positions).await?;
     letters.sort_by_key(|letter| letter.position);
     let retries: Vec<OutboxRow> = letters.into_iter().map(|letter| letter.into_retry(prefix)).collect();
     if !retries.is_empty() {

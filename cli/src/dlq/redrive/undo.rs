@@ -14,9 +14,9 @@ use crate::{
 pub struct Undone {
     redrive: i64,
     /// Dead again, as before: their records were not sent yet, and are deleted.
-    unsent: i64,
+    taken_back_unsent: i64,
     /// Dead again, as before: their records are on the way, and their consumer will drop them.
-    on_their_way: i64,
+    taken_back_sent: i64,
     /// They wait behind their key: `docfleet parked` decides about them.
     parked: i64,
     #[serde(flatten)]
@@ -70,7 +70,7 @@ pub async fn undo(connection: &mut PgConnection, redrive: i64, decision: &Decisi
     end(connection, redrive, "undone", decision).await?;
     let mut counts = watch::counts(connection, redrive).await?;
     watch::watch(connection, redrive, &mut counts).await?;
-    let (mut unsent, mut on_their_way, mut after) = (0, 0, 0);
+    let (mut taken_back_unsent, mut taken_back_sent, mut after) = (0, 0, 0);
     loop {
         let positions: Vec<i64> = sqlx::query_scalar(
             r"SELECT position FROM pipeline.redrive_items
@@ -84,8 +84,8 @@ pub async fn undo(connection: &mut PgConnection, redrive: i64, decision: &Decisi
         let Some(last) = positions.last() else { break };
         after = *last;
         let (back, deleted) = take_back(connection, redrive, &positions).await?;
-        unsent += deleted;
-        on_their_way += back - deleted;
+        taken_back_unsent += deleted;
+        taken_back_sent += back - deleted;
     }
     let parked: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pipeline.redrive_items WHERE redrive_id = $1 AND state = 'sent' AND park_key IS NOT NULL",
@@ -94,7 +94,7 @@ pub async fn undo(connection: &mut PgConnection, redrive: i64, decision: &Decisi
     .fetch_one(&mut *connection)
     .await?;
     let counts = watch::counts(connection, redrive).await?;
-    Ok(Undone { redrive, unsent, on_their_way, parked, counts })
+    Ok(Undone { redrive, taken_back_unsent, taken_back_sent, parked, counts })
 }
 
 /// How many are dead again, and of how many the record was not sent.
@@ -129,8 +129,8 @@ impl Report for Undone {
     fn text(&self) -> String {
         let mut lines = vec![format!("Redrive {} is undone as far as it can be:", self.redrive)];
         for (count, what) in [
-            (self.unsent, "dead again as before; not sent yet"),
-            (self.on_their_way, "dead again as before; their records are on the way and will be dropped"),
+            (self.taken_back_unsent, "dead again as before; not sent yet"),
+            (self.taken_back_sent, "dead again as before; their records are on the way and will be dropped"),
             (self.parked, "wait behind their keys: see `docfleet parked list`"),
             (self.counts.on_their_way - self.parked, "failed once more and wait for their next try: they stay"),
             (self.counts.worked, "were worked on: they stay"),

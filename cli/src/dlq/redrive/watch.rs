@@ -65,6 +65,18 @@ pub async fn watch(connection: &mut PgConnection, redrive: i64, counts: &mut Cou
     Ok(worked + died + gone > 0)
 }
 
+/// What is sent now had died: also in an older redrive that has not seen it yet, and never would.
+pub async fn close_older(connection: &mut PgConnection, redrive: i64, positions: &[i64]) -> Result<(), Error> {
+    let closed = sqlx::query(
+        r"UPDATE pipeline.redrive_items older SET state = 'died', settled_at = t.sent_at
+            FROM pipeline.redrive_items t
+           WHERE t.redrive_id = $1 AND t.position = ANY ($2) AND t.state = 'sent'
+             AND older.consumer = t.consumer AND older.event_id = t.event_id AND older.state = 'sent' AND older.redrive_id <> $1",
+    );
+    closed.bind(redrive).bind(positions).execute(connection).await?;
+    Ok(())
+}
+
 /// Of the last letters that this run of the redrive got an outcome for: how many died, and how many they are.
 pub async fn last_outcomes(connection: &mut PgConnection, redrive: i64) -> Result<(i64, i64), Error> {
     let last = sqlx::query_as(
