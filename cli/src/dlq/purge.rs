@@ -38,9 +38,18 @@ pub struct Changed {
 macro_rules! change {
     ($from:literal, $to:literal, $action:literal) => {
         concat!(
-            "WITH chosen AS (SELECT i.consumer, i.event_id, i.event_day",
+            // A page by number, so that no step sorts all that is left; then locks as settlements take them.
+            "WITH page AS MATERIALIZED (
+                  SELECT o.id, i.consumer, i.event_id, i.event_day, i.attempt",
             from_letters!($from),
-            "AND o.id <= $9 ORDER BY i.event_id, i.consumer LIMIT $10 FOR UPDATE OF i),
+            "AND o.id > $9 AND o.id <= $10 ORDER BY o.id LIMIT $11),
+              chosen AS (
+                  SELECT i.consumer, i.event_id, i.event_day
+                    FROM page p
+                    JOIN pipeline.inbox i ON i.consumer = p.consumer AND i.event_id = p.event_id AND i.event_day = p.event_day
+                   WHERE i.outcome = '",
+            $from,
+            "' AND i.attempt = p.attempt ORDER BY i.event_id, i.consumer FOR UPDATE OF i),
               changed AS (
                   UPDATE pipeline.inbox i SET outcome = '",
             $to,
@@ -50,11 +59,11 @@ macro_rules! change {
                RETURNING i.consumer, i.event_id),
               recorded AS (
                   INSERT INTO pipeline.operator_actions (who, action, consumer, event_id, why)
-                  SELECT $11, '",
+                  SELECT $12, '",
             $action,
-            "', consumer, event_id, $12 FROM changed ORDER BY event_id, consumer
+            "', consumer, event_id, $13 FROM changed ORDER BY event_id, consumer
                RETURNING 1)
-              SELECT count(*) FROM recorded"
+              SELECT (SELECT count(*) FROM recorded), (SELECT max(id) FROM page)"
         )
     };
 }
@@ -120,17 +129,16 @@ async fn change(
     found: &Found,
     statement: &'static str,
 ) -> Result<i64, Error> {
-    let mut changed = 0;
+    let (mut changed, mut after) = (0, 0);
     loop {
         let mut transaction = connection.begin().await?;
-        let query = choice.filter.bind(sqlx::query_as(statement)).bind(found.last_letter).bind(BATCH);
-        let (count,): (i64,) =
+        let query = choice.filter.bind(sqlx::query_as(statement)).bind(after).bind(found.last_letter).bind(BATCH);
+        let (count, last): (i64, Option<i64>) =
             query.bind(decision.who.clone()).bind(decision.why.clone()).fetch_one(&mut *transaction).await?;
         transaction.commit().await?;
-        if count == 0 {
-            return Ok(changed);
-        }
+        let Some(last) = last else { return Ok(changed) };
         changed += count;
+        after = last;
     }
 }
 

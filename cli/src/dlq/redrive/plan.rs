@@ -87,8 +87,8 @@ pub async fn write(
                             OR EXISTS (SELECT FROM pipeline.parked_keys k
                                         WHERE k.consumer = i.consumer AND k.key = pipeline.parked_key(o.key, o.headers))
                           THEN pipeline.parked_key(o.key, o.headers) END AS park_key,
-                     coalesce((SELECT min(e.id) FROM pipeline.outbox_events e
-                                WHERE e.kind = 'event' AND e.event_id = i.event_id), o.id) AS written"#,
+                     coalesce((SELECT e.id FROM pipeline.outbox_events e
+                                WHERE e.kind = 'event' AND e.event_id = i.event_id LIMIT 1), o.id) AS written"#,
         from_letters!("dead"),
         r"), inserted AS (
               INSERT INTO pipeline.redrive_items

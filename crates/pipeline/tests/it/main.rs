@@ -7,3 +7,4 @@ mod failures;
 mod harness;
 mod mock_cluster;
 mod relaying;
+mod taken_back;
