@@ -57,11 +57,11 @@ pub async fn run(config: &Config, args: &DlqArgs, json: bool) -> Result<Exit, Er
 
 /// A plan in a transaction of its own, which a dry run rolls back: both say the same.
 async fn write_plan(connection: &mut PgConnection, args: &PlanArgs, dry_run: bool) -> Result<plan::Plan, Error> {
-    args.choice.check()?;
     let mut transaction = connection.begin().await?;
-    let redrive = plan::write(&mut transaction, &args.choice, &args.decision, args.guard.limit()).await?;
+    let choice = args.choice.fixed(&mut transaction).await?;
+    let redrive = plan::write(&mut transaction, &choice, &args.decision, args.guard.limit()).await?;
     let mut plan = plan::describe(&mut transaction, redrive, args.guard.limit(), args.pace.rate).await?;
-    plan.not_dead = args.choice.not_dead(&mut transaction).await?;
+    plan.not_dead = choice.not_dead(&mut transaction).await?;
     if dry_run || plan.planned == 0 {
         transaction.rollback().await?;
         return Ok(plan.dry());
@@ -101,8 +101,8 @@ async fn replay(config: &Config, connection: &mut PgConnection, args: &ReplayArg
 }
 
 async fn purge(connection: &mut PgConnection, args: &ChangeArgs, json: bool) -> Result<Exit, Error> {
-    args.choice.check()?;
-    let found = purge::dead(connection, &args.choice).await?;
+    let choice = args.choice.fixed(connection).await?;
+    let found = purge::dead(connection, &choice).await?;
     if args.dry_run {
         return output::show(&found.into_report("would be purged", None), json);
     }
@@ -110,17 +110,17 @@ async fn purge(connection: &mut PgConnection, args: &ChangeArgs, json: bool) -> 
     if found.total > 0 {
         output::confirm(&format!("Give up {}?", output::counted(found.total, "dead letter")), args.yes)?;
     }
-    let purged = purge::purge(connection, &args.choice, &args.decision, &found).await?;
+    let purged = purge::purge(connection, &choice, &args.decision, &found).await?;
     output::show(&found.into_report("purged", Some(purged)), json)
 }
 
 async fn restore(connection: &mut PgConnection, args: &ChangeArgs, json: bool) -> Result<Exit, Error> {
-    args.choice.check()?;
-    let found = purge::purged(connection, &args.choice).await?;
+    let choice = args.choice.fixed(connection).await?;
+    let found = purge::purged(connection, &choice).await?;
     if args.dry_run {
         return output::show(&found.into_report("would be dead again", None), json);
     }
     args.decision.check()?;
-    let restored = purge::restore(connection, &args.choice, &args.decision, &found).await?;
+    let restored = purge::restore(connection, &choice, &args.decision, &found).await?;
     output::show(&found.into_report("dead again", Some(restored)), json)
 }

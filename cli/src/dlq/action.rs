@@ -31,9 +31,10 @@ pub struct Decision {
 }
 
 impl Choice {
-    pub fn check(&self) -> Result<(), Error> {
+    /// The choice, if there is one, at this moment.
+    pub async fn fixed(&self, connection: &mut PgConnection) -> Result<Self, Error> {
         if !self.filter.is_empty() || self.all {
-            return Ok(());
+            return Ok(Self { filter: self.filter.fixed(connection).await?, all: self.all });
         }
         let usage = "choose by --consumer, --reason, --fingerprint, --event-id, --tenant, --key, --since or --until, or take --all; \
                      --dry-run shows what would be done";

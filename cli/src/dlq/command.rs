@@ -49,7 +49,7 @@ Examples:
 A replay goes to the consumer that failed and to no other, under the event's own id. Repeating it is harmless: only a
 message that is still dead is sent. One letter of each consumer goes first; the others follow when it was worked on.
 Ctrl-C ends it between two steps, and --resume goes on. It stops by itself when letters die again.
-Letters of a parked key go back behind it, in order.
+Letters of a parked key go back behind it, in order; of a group that died together all, also when one was named.
 
 Exit code 1 when it stopped before its end, or when an event that was named is not dead.";
 

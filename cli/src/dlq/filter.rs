@@ -1,9 +1,11 @@
 use clap::Args;
 use humantime_serde::re::humantime::parse_duration;
 use serde::Serialize;
-use sqlx::{Postgres, postgres::PgArguments, query::QueryAs};
+use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::QueryAs};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
+
+use crate::Error;
 
 /// Which dead letters. Each option narrows the choice further.
 #[derive(Args, Clone, Default, Serialize)]
@@ -35,8 +37,19 @@ pub struct Filter {
 }
 
 /// Seconds: of Unix time, or, negative, before now by the database's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment(f64);
+
+impl Serialize for Moment {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[allow(clippy::cast_possible_truncation)]
+        let at = OffsetDateTime::from_unix_timestamp_nanos((self.0 * 1e9) as i128).ok().filter(|_| self.0 > 0.0);
+        match at.and_then(|at| at.format(&Rfc3339).ok()) {
+            Some(text) => serializer.serialize_str(&text),
+            None => serializer.serialize_str(&format!("{} s ago", -self.0)),
+        }
+    }
+}
 
 /// A record's key, as hex in reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +120,14 @@ impl Filter {
             && self.key.is_none()
             && self.since.is_none()
             && self.until.is_none()
+    }
+
+    /// The same choice with ages as instants: what takes long must not choose by another hour at its end.
+    pub async fn fixed(&self, connection: &mut PgConnection) -> Result<Self, Error> {
+        let now: f64 =
+            sqlx::query_scalar("SELECT extract(epoch FROM clock_timestamp())::float8").fetch_one(connection).await?;
+        let fix = |moment: Moment| if moment.0 > 0.0 { moment } else { Moment(now + moment.0) };
+        Ok(Self { since: self.since.map(fix), until: self.until.map(fix), ..self.clone() })
     }
 
     /// `$1` to `$8` of [`from_letters!`].

@@ -178,8 +178,9 @@ async fn letters_that_died_as_a_group_go_back_as_a_group() {
     .await
     .unwrap();
     sqlx::query("UPDATE pipeline.inbox SET outcome = 'dead' WHERE outcome = 'discarded'").execute(&pool).await.unwrap();
-    let replay = ["dlq", "replay", "--key", "doc-1", "--rate", "1/s", "--no-canary", "--why", "go", "--json"];
-    assert_eq!(fleet.run(&replay).await.json()["sent"], 3);
+    let second = ids[1].to_string();
+    let replay = ["dlq", "replay", "--event-id", &second, "--rate", "1/s", "--no-canary", "--why", "go", "--json"];
+    assert_eq!(fleet.run(&replay).await.json()["sent"], 3, "also when one of them was named");
     assert_eq!(waiting(&pool).await, ids[..3]);
     let undone = fleet.run(&["dlq", "undo", "1", "--why", "no", "--json"]).await.json();
     assert_eq!(

@@ -22,7 +22,7 @@ const AV_SCAN: [&str; 8] = ["dlq", "replay", "--consumer", "av-scan", "--no-cana
 #[tokio::test]
 async fn a_plan_says_what_would_be_sent_in_which_order_and_what_is_done_already() {
     let (fleet, ledger) = dead().await;
-    let plan = ["dlq", "plan", "--consumer", "av-scan", "--rate", "1/s", "--why", "INC-42", "--json"];
+    let plan = ["dlq", "plan", "--consumer", "av-scan", "--since", "1h", "--rate", "1/s", "--why", "INC-42", "--json"];
     let plan = fleet.run(&plan).await.json();
     assert_eq!((&plan["planned"], &plan["left_out"], &plan["seconds_expected"]), (&2.into(), &0.into(), &2.0.into()));
     assert_eq!(
@@ -42,6 +42,7 @@ async fn a_plan_says_what_would_be_sent_in_which_order_and_what_is_done_already(
     assert_eq!((&shown["state"], &shown["to_send"]), (&"planned".into(), &2.into()));
     assert_eq!((&shown["who"], &shown["why"]), (&"tester".into(), &"INC-42".into()));
     assert_eq!(shown["chosen_by"]["consumer"], "av-scan");
+    assert!(shown["chosen_by"]["since"].as_str().unwrap().ends_with('Z'), "an hour ago stays that hour");
     let applied = fleet.run(&["dlq", "replay", "--resume", &id, "--no-canary", "--json"]).await;
     assert_eq!((applied.code, &applied.json()["sent"]), (0, &2.into()), "{}", applied.stderr);
     assert_eq!(fleet.run(&["dlq", "replay", "--resume", &id]).await.code, 2, "it is done");

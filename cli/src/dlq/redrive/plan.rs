@@ -102,8 +102,37 @@ pub async fn write(
            RETURNING 1)
           SELECT count(*) FROM inserted"
     ));
-    let _: (i64,) = choice.filter.bind(query).bind(redrive).bind(replays_max).fetch_one(connection).await?;
+    let _: (i64,) = choice.filter.bind(query).bind(redrive).bind(replays_max).fetch_one(&mut *connection).await?;
+    take_groups_along(connection, redrive).await?;
     Ok(redrive)
+}
+
+/// Letters that died as one ordered group go back as one: a part of it that came later would go before what came first.
+async fn take_groups_along(connection: &mut PgConnection, redrive: i64) -> Result<(), Error> {
+    sqlx::query(
+        r#"WITH members AS (
+               SELECT DISTINCT t.consumer, t.park_key, o.key,
+                      jsonb_path_query_first(o.headers, 'strict $[*] ? (@[0] == "docfleet_group")[1]', '{}', true) AS group_id
+                 FROM pipeline.redrive_items t
+                 JOIN pipeline.outbox_events o ON o.id = t.letter AND o.created_at = t.letter_at
+                WHERE t.redrive_id = $1 AND t.park_key IS NOT NULL AND t.state = 'planned')
+           INSERT INTO pipeline.redrive_items
+                  (redrive_id, position, consumer, event_id, event_day, reason, attempt, letter, letter_at, park_key)
+           SELECT $1, (SELECT max(position) FROM pipeline.redrive_items WHERE redrive_id = $1) + row_number() OVER (ORDER BY o.id),
+                  i.consumer, i.event_id, i.event_day, coalesce(i.reason, 'unknown'), i.attempt, o.id, o.created_at, m.park_key
+             FROM members m
+             JOIN pipeline.outbox_events o
+               ON o.kind = 'dead_letter' AND o.consumer = m.consumer AND md5(o.key) = md5(m.key) AND o.key = m.key
+              AND jsonb_path_query_first(o.headers, 'strict $[*] ? (@[0] == "docfleet_group")[1]', '{}', true) = m.group_id
+             JOIN pipeline.inbox i ON i.consumer = o.consumer AND i.event_id = o.event_id AND i.attempt = o.attempt
+            WHERE i.outcome = 'dead'
+              AND NOT EXISTS (SELECT FROM pipeline.redrive_items t
+                               WHERE t.redrive_id = $1 AND t.consumer = i.consumer AND t.event_id = i.event_id)"#,
+    )
+    .bind(redrive)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// What there is to say about a plan that was written.
