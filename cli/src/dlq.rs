@@ -19,7 +19,7 @@ use sqlx::{Connection, PgConnection};
 pub use action::Decision;
 pub use command::DlqArgs;
 use command::{ChangeArgs, DlqCommand, PlanArgs, ReplayArgs};
-use redrive::{apply, history, plan, undo};
+use redrive::{apply, forecast, history, plan, undo};
 
 use crate::{
     Config, Error, interrupt,
@@ -56,11 +56,15 @@ pub async fn run(config: &Config, args: &DlqArgs, json: bool) -> Result<Exit, Er
 }
 
 /// A plan in a transaction of its own, which a dry run rolls back: both say the same.
-async fn write_plan(connection: &mut PgConnection, args: &PlanArgs, dry_run: bool) -> Result<plan::Plan, Error> {
+async fn write_plan(
+    connection: &mut PgConnection,
+    args: &PlanArgs,
+    dry_run: bool,
+) -> Result<forecast::Forecast, Error> {
     let mut transaction = connection.begin().await?;
     let choice = args.choice.fixed(&mut transaction).await?;
     let redrive = plan::write(&mut transaction, &choice, &args.decision, args.guard.limit()).await?;
-    let mut plan = plan::describe(&mut transaction, redrive, args.guard.limit(), args.pace.rate).await?;
+    let mut plan = forecast::describe(&mut transaction, redrive, args.guard.limit(), args.pace.rate).await?;
     plan.not_dead = choice.not_dead(&mut transaction).await?;
     if dry_run || plan.planned == 0 {
         transaction.rollback().await?;

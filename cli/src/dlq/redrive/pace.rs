@@ -43,7 +43,7 @@ pub fn parse_rate(text: &str) -> Result<Rate, String> {
     };
     let rate = number.trim().parse::<f64>().map_err(|_| "a number and a unit, as in 50/s".to_owned())? / seconds;
     // Slower than one an hour is no plan; a transaction holds no more than a batch.
-    if rate >= 1.0 / 3_600.0 && rate <= 2_000.0 { Ok(Rate(rate)) } else { Err("between 1/h and 2000/s".to_owned()) }
+    if (1.0 / 3_600.0..=2_000.0).contains(&rate) { Ok(Rate(rate)) } else { Err("between 1/h and 2000/s".to_owned()) }
 }
 
 impl Rate {
