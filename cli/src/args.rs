@@ -7,6 +7,7 @@ use crate::{
     commands::{CommandsArgs, DrainArgs, DropArgs, LetFailArgs, PauseArgs, ResumeArgs, ThrottleArgs},
     dlq::DlqArgs,
     listen::ListenArgs,
+    parked::ParkedArgs,
     relay::RelayArgs,
     retention::RetentionArgs,
     setup::SetupArgs,
@@ -58,7 +59,7 @@ pub enum Command {
     Listen(ListenArgs),
     /// Show lag, retries, dead letters and the outbox.
     Status(StatusArgs),
-    /// List, show, replay or purge dead letters.
+    /// List, group, show, replay or purge dead letters.
     Dlq(DlqArgs),
     /// Show which old rows of outbox and inbox go, and when; --apply does it now.
     Retention(RetentionArgs),
@@ -78,6 +79,8 @@ pub enum Command {
     Commands(CommandsArgs),
     /// Publish rows of the outbox once more.
     Relay(RelayArgs),
+    /// List, resume or discard keys that wait for their first message.
+    Parked(ParkedArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
 }

@@ -1,121 +1,130 @@
-//! `docfleet dlq`: the rows in PostgreSQL are the dead letters, the topic holds a copy. [`filter`] (which) →
-//! [`letter`] (what they are) → [`list`], [`show`], [`replay`], [`purge`].
+//! `docfleet dlq`: the rows in PostgreSQL are the dead letters, the topic holds a copy. [`command`] (what can be typed),
+//! [`filter`] (which) → [`letter`] (what they are) → [`list`], [`groups`], [`show`] (look), [`redrive`] (once more),
+//! [`purge`] (never more).
 
 mod action;
-mod filter;
+mod attempt;
+mod command;
+pub mod filter;
+mod groups;
 mod letter;
 mod list;
 mod payload;
 mod purge;
-mod replay;
+mod redrive;
 mod show;
 
-use clap::{Args, Subcommand};
-use uuid::Uuid;
+use sqlx::{Connection, PgConnection};
+
+pub use action::Decision;
+pub use command::DlqArgs;
+use command::{ChangeArgs, DlqCommand, PlanArgs, ReplayArgs};
+use redrive::{apply, forecast, history, plan, undo};
 
 use crate::{
-    Config, Error,
+    Config, Error, interrupt,
     output::{self, Exit},
     servers,
 };
-use action::ActionArgs;
-use filter::Filter;
 
-const LIST_EXAMPLES: &str = "\
-Examples:
-  docfleet dlq list
-  docfleet dlq list --consumer ocr --since 1h
-  docfleet dlq list --json | jq '.groups'";
-
-const SHOW_EXAMPLES: &str = "\
-Example:
-  docfleet dlq show 01997c1e-5a53-7c43-a2d8-0a4b4a6b1c2d
-
-A payload holds personal data, such as file names: do not paste it into a ticket.";
-
-const REPLAY_EXAMPLES: &str = "\
-Examples:
-  docfleet dlq replay --consumer ocr --reason blob-gone --dry-run
-  docfleet dlq replay --consumer ocr --reason blob-gone --why 'blob store restored, INC-42'
-  docfleet dlq replay --event-id 01997c1e-5a53-7c43-a2d8-0a4b4a6b1c2d --why 'fixed in 1.4.2'
-
-A replay goes to the consumer that failed and to no other, under the event's own id. Repeating it is harmless: only a
-message that is still dead is sent. Exit code 1 when an event that was named is not dead.";
-
-const PURGE_EXAMPLES: &str = "\
-Examples:
-  docfleet dlq purge --consumer dedup --reason undecodable --dry-run
-  docfleet dlq purge --consumer dedup --reason undecodable --why 'test traffic of 12 May'
-
-A purged message is never worked on. Its row and its bytes stay in the archive, and the decision on record.";
-
-#[derive(Args)]
-pub struct DlqArgs {
-    #[command(subcommand)]
-    pub command: DlqCommand,
-}
-
-#[derive(Subcommand)]
-pub enum DlqCommand {
-    /// Count dead letters by consumer and reason, and list the newest
-    #[command(after_help = LIST_EXAMPLES)]
-    List {
-        #[command(flatten)]
-        filter: Filter,
-        /// How many to list; the counts are always of all
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..=100_000))]
-        limit: i64,
-    },
-    /// Show one dead letter: why it died, its headers, its payload decoded and as bytes
-    #[command(after_help = SHOW_EXAMPLES)]
-    Show {
-        event_id: Uuid,
-        /// When it died at several
-        #[arg(long)]
-        consumer: Option<String>,
-    },
-    /// Send dead letters to their consumers once more
-    #[command(after_help = REPLAY_EXAMPLES)]
-    Replay {
-        #[command(flatten)]
-        action: ActionArgs,
-    },
-    /// Give dead letters up for good
-    #[command(after_help = PURGE_EXAMPLES)]
-    Purge {
-        #[command(flatten)]
-        action: ActionArgs,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-pub async fn run(config: &Config, command: &DlqCommand, json: bool) -> Result<Exit, Error> {
+pub async fn run(config: &Config, args: &DlqArgs, json: bool) -> Result<Exit, Error> {
     let mut connection = servers::postgres(config).await?;
-    match command {
-        DlqCommand::List { filter, limit } => output::show(&list::list(&mut connection, filter, *limit).await?, json),
+    let connection = &mut connection;
+    match &args.command {
+        DlqCommand::List { filter, limit, after } => {
+            output::show(&list::list(connection, filter, *after, *limit).await?, json)
+        }
+        DlqCommand::Groups { filter, limit } => output::show(&groups::groups(connection, filter, *limit).await?, json),
         DlqCommand::Show { event_id, consumer } => {
-            output::show(&show::show(config, &mut connection, *event_id, consumer.clone()).await?, json)
+            output::show(&show::show(config, connection, *event_id, consumer.clone()).await?, json)
         }
-        DlqCommand::Replay { action } => {
-            let plan = action.plan(&mut connection).await?;
-            if action.dry_run {
-                return output::show(&plan.into_report("would be replayed", None), json);
-            }
-            let replayed = replay::replay(&mut connection, &config.topic_prefix, action, &plan).await?;
-            output::show(&plan.into_report("replayed", Some(replayed)), json)
+        DlqCommand::Plan(args) => {
+            args.decision.check()?;
+            output::show(&write_plan(connection, args, false).await?, json)
         }
-        DlqCommand::Purge { action, yes } => {
-            let plan = action.plan(&mut connection).await?;
-            if action.dry_run {
-                return output::show(&plan.into_report("would be purged", None), json);
-            }
-            if plan.total > 0 {
-                output::confirm(&format!("Give up {} dead letters for good?", output::grouped(plan.total)), *yes)?;
-            }
-            let purged = purge::purge(&mut connection, action, &plan).await?;
-            output::show(&plan.into_report("purged", Some(purged)), json)
+        DlqCommand::Replay(args) => replay(config, connection, args, json).await,
+        DlqCommand::Redrives { redrive, limit } => {
+            output::show(&history::history(connection, *redrive, *limit).await?, json)
         }
+        DlqCommand::Undo { redrive, decision } => {
+            decision.check()?;
+            output::show(&undo::undo(connection, *redrive, decision).await?, json)
+        }
+        DlqCommand::Purge(args) => purge(connection, args, json).await,
+        DlqCommand::Restore(args) => restore(connection, args, json).await,
     }
+}
+
+/// A plan in a transaction of its own, which a dry run rolls back: both say the same.
+async fn write_plan(
+    connection: &mut PgConnection,
+    args: &PlanArgs,
+    dry_run: bool,
+) -> Result<forecast::Forecast, Error> {
+    let mut transaction = connection.begin().await?;
+    let choice = args.choice.fixed(&mut transaction).await?;
+    let redrive = plan::write(&mut transaction, &choice, &args.decision, args.guard.limit()).await?;
+    let mut plan = forecast::describe(&mut transaction, redrive, args.guard.limit(), args.pace.rate).await?;
+    plan.not_dead = choice.not_dead(&mut transaction).await?;
+    if dry_run || plan.planned == 0 {
+        transaction.rollback().await?;
+        return Ok(plan.dry());
+    }
+    args.decision.record(&mut transaction, "plan", &format!("redrive {redrive}")).await?;
+    transaction.commit().await?;
+    Ok(plan)
+}
+
+async fn replay(config: &Config, connection: &mut PgConnection, args: &ReplayArgs, json: bool) -> Result<Exit, Error> {
+    let decision = &args.plan.decision;
+    if let Some(redrive) = args.abort {
+        decision.check()?;
+        return output::show(&undo::abort(connection, redrive, decision).await?, json);
+    }
+    if args.resume.is_none() && !args.dry_run {
+        decision.check()?;
+    }
+    let (redrive, not_dead) = match args.resume {
+        Some(redrive) => (redrive, Vec::new()),
+        None => {
+            let plan = write_plan(connection, &args.plan, args.dry_run).await?;
+            match plan.redrive {
+                Some(redrive) => (redrive, plan.not_dead),
+                None => return output::show(&plan, json),
+            }
+        }
+    };
+    let interrupt = interrupt::token()?;
+    let applied = apply::apply(connection, &config.topic_prefix, redrive, &args.plan.pace, decision, &interrupt).await;
+    if applied.is_err() && args.resume.is_none() {
+        output::note(&format!(
+            "docfleet: redrive {redrive} stopped in the middle; go on by `docfleet dlq replay --resume {redrive}`"
+        ));
+    }
+    output::show(&applied?.naming(not_dead), json)
+}
+
+async fn purge(connection: &mut PgConnection, args: &ChangeArgs, json: bool) -> Result<Exit, Error> {
+    let choice = args.choice.fixed(connection).await?;
+    let found = purge::dead(connection, &choice).await?;
+    if args.dry_run {
+        return output::show(&found.into_report("would be purged", None), json);
+    }
+    args.decision.check()?;
+    if found.total > 0 {
+        output::confirm(&format!("Give up {}?", output::counted(found.total, "dead letter")), args.yes)?;
+    }
+    let purged = purge::purge(connection, &choice, &args.decision, &found).await?;
+    output::show(&found.into_report("purged", Some(purged)), json)
+}
+
+async fn restore(connection: &mut PgConnection, args: &ChangeArgs, json: bool) -> Result<Exit, Error> {
+    let choice = args.choice.fixed(connection).await?;
+    let found = purge::purged(connection, &choice).await?;
+    if args.dry_run {
+        return output::show(&found.into_report("would be dead again", None), json);
+    }
+    args.decision.check()?;
+    let restored = purge::restore(connection, &choice, &args.decision, &found).await?;
+    output::show(&found.into_report("dead again", Some(restored)), json)
 }

@@ -65,6 +65,8 @@ pub enum Error {
     File { path: PathBuf, source: std::io::Error },
     #[error("listening on {address}: {source}")]
     Listen { address: String, source: std::io::Error },
+    #[error("signals: {0}")]
+    Signal(std::io::Error),
     #[error("standard output: {0}")]
     Print(std::io::Error),
     #[error("a part of this command ended in a panic: {0}")]

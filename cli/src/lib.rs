@@ -10,9 +10,11 @@ mod config;
 mod consumer;
 mod dlq;
 mod error;
+mod interrupt;
 mod listen;
 mod outbox;
 mod output;
+mod parked;
 mod relay;
 mod retention;
 mod servers;
@@ -50,7 +52,6 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Submit(args) => output::show(&submit::run(&config, &args).await?, json),
         Command::Listen(args) => listen::run(&config, &args, json).await,
         Command::Status(args) => status::run(&config, &args, json).await,
-        Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
         Command::Retention(args) => output::show(&retention::run(&config, &args).await?, json),
         Command::Pause(args) => commands::pause(&config, &args, json).await,
         Command::Resume(args) => commands::resume(&config, &args, json).await,
@@ -60,6 +61,8 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::LetFail(args) => commands::let_fail(&config, &args, json).await,
         Command::Commands(args) => commands::commands(&config, &args, json).await,
         Command::Relay(args) => relay::run(&config, &args.command, json).await,
+        Command::Dlq(args) => dlq::run(&config, &args, json).await,
+        Command::Parked(args) => parked::run(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }

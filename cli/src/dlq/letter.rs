@@ -6,10 +6,14 @@ use uuid::Uuid;
 /// A dead letter without its content.
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub struct Letter {
+    /// Its outbox row: what `--after` takes.
+    pub id: i64,
     pub consumer: String,
     pub event_id: Uuid,
     pub event_type: String,
     pub reason: String,
+    /// Of what its error says; see `docfleet dlq groups`.
+    pub fingerprint: String,
     pub attempt: i32,
     pub tenant: String,
     pub region: String,
@@ -26,15 +30,16 @@ pub struct Letter {
 /// The columns of [`Letter`].
 macro_rules! letter_columns {
     () => {
-        r#" i.consumer, i.event_id, o.event_type, coalesce(i.reason, 'unknown') AS reason, i.attempt, o.tenant, o.region,
+        r#" o.id, i.consumer, i.event_id, o.event_type, coalesce(i.reason, 'unknown') AS reason,
+            coalesce(o.fingerprint, '') AS fingerprint, i.attempt, o.tenant, o.region,
             i.settled_at AS died_at, o.published_at IS NOT NULL AS published, i.topic, i.partition, i."offset" "#
     };
 }
 pub(super) use letter_columns;
 
-/// Dead letters of one consumer and one reason.
+/// Letters of one consumer and one reason.
 #[derive(Debug, Clone, Serialize, FromRow)]
-pub struct Group {
+pub struct Count {
     pub consumer: String,
     pub reason: String,
     pub count: i64,
@@ -44,11 +49,11 @@ pub struct Group {
     pub newest_at: OffsetDateTime,
 }
 
-/// The columns of [`Group`]; the query groups by 1 and 2.
-macro_rules! group_columns {
+/// The columns of [`Count`]; the query groups by 1 and 2.
+macro_rules! count_columns {
     () => {
         r" i.consumer, coalesce(i.reason, 'unknown') AS reason, count(*) AS count,
            min(i.settled_at) AS oldest_at, max(i.settled_at) AS newest_at "
     };
 }
-pub(super) use group_columns;
+pub(super) use count_columns;

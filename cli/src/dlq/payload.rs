@@ -5,6 +5,10 @@ use serde::Serialize;
 use crate::Error;
 
 const HEX_BYTES_A_LINE: usize = 32;
+/// What a screen is given of the bytes; JSON holds all of them.
+const HEX_LINES_MAX: usize = 64;
+/// And of what they say.
+const TEXT_CHARS_MAX: usize = 20_000;
 
 /// A record's value as far as it can be read: that it can not be read may be why it died.
 #[derive(Serialize)]
@@ -44,16 +48,24 @@ impl Payload {
             lines.push(format!("           not decodable: {why}"));
         }
         if let Some(text) = self.decoded.as_ref().and_then(|value| serde_json::to_string_pretty(value).ok()) {
-            lines.push(text);
+            let mut shown: String = text.chars().take(TEXT_CHARS_MAX).collect();
+            if shown.len() < text.len() {
+                shown.push_str("\n  … all of it by --json");
+            }
+            lines.push(shown);
         }
         // Hex digits are ASCII: each line is whole.
         lines.extend(
             self.hex
                 .as_bytes()
                 .chunks(HEX_BYTES_A_LINE * 2)
+                .take(HEX_LINES_MAX)
                 .enumerate()
                 .map(|(nth, line)| format!("  {:06x}  {}", nth * HEX_BYTES_A_LINE, String::from_utf8_lossy(line))),
         );
+        if let Some(more) = self.size_bytes.checked_sub(HEX_LINES_MAX * HEX_BYTES_A_LINE).filter(|more| *more > 0) {
+            lines.push(format!("  … {more} bytes more by --json"));
+        }
         lines.join("\n")
     }
 }

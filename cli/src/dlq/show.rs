@@ -4,7 +4,8 @@ use sqlx::{FromRow, PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{
-    filter::{Filter, from_dead_letters},
+    attempt::{Attempt, attempts},
+    filter::{Filter, from_letters, readable},
     letter::{Letter, letter_columns},
     payload::Payload,
 };
@@ -23,6 +24,7 @@ pub struct Shown {
 struct WholeLetter {
     #[serde(flatten)]
     letter: Letter,
+    attempts: Vec<Attempt>,
     /// UTF-8 where it is, else hex.
     key: Option<String>,
     headers: Vec<(String, String)>,
@@ -49,10 +51,10 @@ pub async fn show(
         "SELECT",
         letter_columns!(),
         ", o.key, o.headers, o.payload",
-        from_dead_letters!(),
+        from_letters!("dead"),
         "ORDER BY i.consumer"
     ));
-    let rows: Vec<Row> = filter.bind(query).fetch_all(connection).await?;
+    let rows: Vec<Row> = filter.bind(query).fetch_all(&mut *connection).await?;
     let registry = Registry::new(&config.registry)?;
     let mut letters = Vec::with_capacity(rows.len());
     for row in rows {
@@ -60,20 +62,18 @@ pub async fn show(
             Some(bytes) => Some(Payload::read(&registry, bytes).await),
             None => None,
         };
-        letters.push(WholeLetter { letter: row.letter, key: row.key.map(readable), headers: row.headers.0, payload });
+        let attempts = attempts(&mut *connection, &row.letter.consumer, event_id).await?;
+        let key = row.key.as_deref().map(readable);
+        letters.push(WholeLetter { letter: row.letter, attempts, key, headers: row.headers.0, payload });
     }
     Ok(Shown { event_id, letters })
-}
-
-fn readable(key: Vec<u8>) -> String {
-    String::from_utf8(key).unwrap_or_else(|e| e.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 impl Report for Shown {
     fn text(&self) -> String {
         if self.letters.is_empty() {
             return format!(
-                "{} is dead at no consumer. It may have been replayed or purged: see `docfleet audit`.",
+                "{} is dead at no consumer. It may have been replayed (`docfleet dlq redrives`) or purged (`docfleet dlq restore --dry-run`).",
                 self.event_id
             );
         }
@@ -92,7 +92,7 @@ impl WholeLetter {
             format!("event      {} ({})", letter.event_id, output::plain(&letter.event_type, 60)),
             format!("consumer   {}", letter.consumer),
             format!("reason     {} (attempt {})", output::plain(&letter.reason, 60), letter.attempt),
-            format!("died at    {}", instant(letter.died_at)),
+            format!("died at    {}, fingerprint {}", instant(letter.died_at), letter.fingerprint),
             format!("read at    {}[{}]@{}", letter.topic, letter.partition, letter.offset),
             format!("tenant     {}, region {}", output::plain(&letter.tenant, 64), output::plain(&letter.region, 64)),
             format!("copy       {}", if letter.published { "on the dead letter topic" } else { "not published yet" }),
@@ -100,8 +100,10 @@ impl WholeLetter {
                 "key        {}",
                 self.key.as_deref().map_or_else(|| "none".to_owned(), |key| output::plain(key, 100))
             ),
-            "headers".to_owned(),
+            "attempts".to_owned(),
         ];
+        lines.extend(self.attempts.iter().map(Attempt::text));
+        lines.push("headers".to_owned());
         let header =
             |(name, value): &(String, String)| format!("  {}: {}", output::plain(name, 60), output::plain(value, 300));
         lines.extend(self.headers.iter().map(header));

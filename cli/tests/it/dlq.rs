@@ -65,13 +65,9 @@ async fn a_dry_run_and_a_refused_command_change_nothing() {
     let (fleet, ledger) = dead().await;
     let before = ledger.everything().await;
     let plan = fleet.run(&["dlq", "replay", "--consumer", "av-scan", "--dry-run", "--json"]).await;
-    assert_eq!(
-        (plan.code, &plan.json()["planned"], &plan.json()["done"]),
-        (0, &2.into(), &0.into()),
-        "{}",
-        plan.stderr
-    );
+    assert_eq!((plan.code, &plan.json()["planned"], &plan.json()["redrive"]), (0, &2.into(), &Value::Null));
     assert_eq!(fleet.run(&["dlq", "purge", "--all", "--dry-run"]).await.code, 0);
+    assert_eq!(fleet.run(&["dlq", "plan", "--all"]).await.code, 2, "without --why");
     assert_eq!(fleet.run(&["dlq", "replay", "--all"]).await.code, 2, "without --why");
     assert_eq!(fleet.run(&["dlq", "replay", "--all", "--why", " "]).await.code, 2);
     assert_eq!(fleet.run(&["dlq", "replay", "--why", "x"]).await.code, 2, "without a choice");
@@ -79,88 +75,6 @@ async fn a_dry_run_and_a_refused_command_change_nothing() {
     assert_eq!(asked.code, 2, "nobody can answer");
     assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
     assert_eq!(ledger.everything().await, before);
-}
-
-#[tokio::test]
-async fn a_replay_goes_to_the_failed_consumer_under_the_next_attempt_only_once() {
-    let (fleet, ledger) = dead().await;
-    let event_id = ledger.uploaded[0];
-    let replay = [
-        "dlq",
-        "replay",
-        "--consumer",
-        "av-scan",
-        "--event-id",
-        &event_id.to_string(),
-        "--why",
-        "blob is back",
-        "--json",
-    ];
-    let replayed = fleet.run(&replay).await;
-    assert_eq!((replayed.code, &replayed.json()["done"]), (0, &1.into()), "{}", replayed.stderr);
-    assert_eq!(ledger.inbox("av-scan", event_id).await, ("retrying".to_owned(), 4));
-    assert_eq!(
-        ledger.inbox("projection-builder", event_id).await,
-        ("dead".to_owned(), 0),
-        "the other consumer is not asked again"
-    );
-    assert_eq!(ledger.inbox("av-scan", ledger.uploaded[1]).await, ("dead".to_owned(), 3));
-
-    let (topic, attempt, same, headers): (String, i32, bool, Value) = sqlx::query_as(
-        r"SELECT r.topic, r.attempt, r.key = o.key AND r.payload = o.payload AND r.published_at IS NULL, r.headers
-            FROM pipeline.outbox_events r JOIN pipeline.outbox_events o ON o.event_id = r.event_id AND o.kind = 'event'
-           WHERE r.kind = 'retry'",
-    )
-    .fetch_one(&ledger.pool)
-    .await
-    .unwrap();
-    assert_eq!((topic, attempt, same), (format!("{}av-scan.retry.10s", fleet.prefix), 4, true));
-    let attempts: Vec<&Value> =
-        headers.as_array().unwrap().iter().filter(|header| header[0] == "docfleet_attempt").collect();
-    assert_eq!(attempts, [&serde_json::json!(["docfleet_attempt", "4"])]);
-    assert!(headers.as_array().unwrap().contains(&serde_json::json!(["docfleet_original_offset", "7"])));
-
-    let action: (String, String, String, Uuid, String) =
-        sqlx::query_as("SELECT who, action, consumer, event_id, why FROM pipeline.operator_actions")
-            .fetch_one(&ledger.pool)
-            .await
-            .unwrap();
-    assert_eq!(action, ("tester".into(), "replay".into(), "av-scan".into(), event_id, "blob is back".into()));
-
-    let before = ledger.everything().await;
-    let repeated = fleet.run(&replay).await;
-    assert_eq!(repeated.code, 1, "it was named, and is not dead");
-    assert_eq!(repeated.json()["not_dead"][0], event_id.to_string());
-    assert_eq!(ledger.everything().await, before, "a repeat is harmless");
-}
-
-#[tokio::test]
-async fn what_dies_again_can_be_replayed_again() {
-    let (fleet, ledger) = dead().await;
-    let replay = ["dlq", "replay", "--consumer", "av-scan", "--why", "try", "--json"];
-    assert_eq!(fleet.run(&replay).await.json()["done"], 2);
-    assert_eq!(fleet.run(&replay).await.json()["done"], 0);
-    ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-gone", 4).await;
-    assert_eq!(
-        fleet.run(&["dlq", "list", "--consumer", "av-scan", "--json"]).await.json()["total"],
-        1,
-        "of two letters one is current"
-    );
-    assert_eq!(fleet.run(&replay).await.json()["done"], 1);
-    assert_eq!(ledger.inbox("av-scan", ledger.uploaded[0]).await, ("retrying".to_owned(), 5));
-}
-
-#[tokio::test]
-async fn two_operators_at_once_replay_each_letter_once() {
-    let (fleet, ledger) = dead().await;
-    let replay = ["dlq", "replay", "--all", "--why", "race", "--json"];
-    let (a, b) = tokio::join!(fleet.run(&replay), fleet.run(&replay));
-    assert_eq!(a.json()["done"].as_i64().unwrap() + b.json()["done"].as_i64().unwrap(), 4, "{}{}", a.stderr, b.stderr);
-    let retries: i64 = sqlx::query_scalar("SELECT count(*) FROM pipeline.outbox_events WHERE kind = 'retry'")
-        .fetch_one(&ledger.pool)
-        .await
-        .unwrap();
-    assert_eq!(retries, 4);
 }
 
 #[tokio::test]
@@ -178,11 +92,59 @@ async fn a_purge_is_final_on_record_and_keeps_the_bytes() {
     assert_eq!(letters, 4);
     assert_eq!(fleet.run(&purge).await.json()["done"], 0);
     assert_eq!(
-        fleet.run(&["dlq", "replay", "--consumer", "projection-builder", "--why", "x", "--json"]).await.json()["done"],
+        fleet.run(&["dlq", "replay", "--consumer", "projection-builder", "--why", "x", "--json"]).await.json()["planned"],
         0
     );
     let audit = fleet.run(&["audit"]).await;
     assert_eq!(audit.code, 0, "discarded is an outcome: {}", audit.stdout);
     ledger.sql("DELETE FROM pipeline.operator_actions").await;
     assert!(fleet.run(&["audit"]).await.stdout.contains("DISCARDED-WITHOUT-DECISION: 2"));
+}
+
+#[tokio::test]
+async fn a_purge_can_be_taken_back_and_both_are_on_record() {
+    let (fleet, ledger) = dead().await;
+    let event_id = ledger.uploaded[0].to_string();
+    let purge = ["dlq", "purge", "--consumer", "av-scan", "--why", "test data", "--yes", "--json"];
+    assert_eq!(fleet.run(&purge).await.json()["done"], 2);
+    let restore = ["dlq", "restore", "--event-id", &event_id, "--why", "by mistake", "--json"];
+    let looked = fleet.run(&["dlq", "restore", "--event-id", &event_id, "--dry-run", "--json"]).await.json();
+    assert_eq!((&looked["planned"], &looked["done"]), (&1.into(), &0.into()));
+    assert_eq!(ledger.inbox("av-scan", ledger.uploaded[0]).await.0, "discarded", "a dry run changes nothing");
+    assert_eq!(fleet.run(&["dlq", "restore", "--event-id", &event_id]).await.code, 2, "without --why");
+    assert_eq!(fleet.run(&restore).await.json()["done"], 1);
+    assert_eq!(ledger.inbox("av-scan", ledger.uploaded[0]).await, ("dead".to_owned(), 3));
+    assert_eq!(ledger.inbox("av-scan", ledger.uploaded[1]).await.0, "discarded", "only what was named");
+    assert_eq!(fleet.run(&restore).await.json()["done"], 0, "a repeat is harmless");
+    let replay =
+        ["dlq", "replay", "--event-id", &event_id, "--consumer", "av-scan", "--no-canary", "--why", "x", "--json"];
+    assert_eq!(fleet.run(&replay).await.json()["sent"], 1, "what was restored can be replayed");
+    let actions: Vec<String> =
+        sqlx::query_scalar("SELECT action FROM pipeline.operator_actions WHERE event_id = $1 ORDER BY id")
+            .bind(ledger.uploaded[0])
+            .fetch_all(&ledger.pool)
+            .await
+            .unwrap();
+    assert_eq!(actions, ["purge", "restore"]);
+}
+
+#[tokio::test]
+async fn show_tells_each_attempt_and_bounds_the_bytes() {
+    let (fleet, ledger) = dead().await;
+    let event_id = ledger.uploaded[0].to_string();
+    let replay =
+        ["dlq", "replay", "--event-id", &event_id, "--consumer", "av-scan", "--no-canary", "--why", "INC-42", "--json"];
+    assert_eq!(fleet.run(&replay).await.json()["sent"], 1);
+    ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "blob-gone", 4).await;
+    let show = ["dlq", "show", &event_id, "--consumer", "av-scan"];
+    let shown = fleet.run(&[&show[..], &["--json"]].concat()).await.json();
+    let attempts: Vec<(&Value, &Value)> =
+        shown["letters"][0]["attempts"].as_array().unwrap().iter().map(|a| (&a["attempt"], &a["what"])).collect();
+    assert_eq!(attempts, [(&3.into(), &"died".into()), (&4.into(), &"replayed".into()), (&4.into(), &"died".into())]);
+    assert!(shown["letters"][0]["attempts"][1]["error"].as_str().unwrap().contains("INC-42"));
+    ledger
+        .sql("UPDATE pipeline.outbox_events SET payload = decode(repeat('ab', 5000), 'hex') WHERE kind = 'dead_letter'")
+        .await;
+    let text = fleet.run(&show).await.stdout;
+    assert!(text.contains("2952 bytes more by --json") && text.len() < 10_000, "{} {text}", text.len());
 }

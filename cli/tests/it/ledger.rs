@@ -120,6 +120,7 @@ impl Ledger {
             ["docfleet_consumer", consumer],
             ["docfleet_attempt", attempt.to_string()],
             ["docfleet_reason", reason],
+            ["docfleet_error", format!("no {event_id} for '{attempt}'")],
             ["docfleet_original_topic", self.uploaded_topic],
             ["docfleet_original_partition", "0"],
             ["docfleet_original_offset", "7"],

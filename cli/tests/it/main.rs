@@ -3,15 +3,22 @@
 
 mod audit;
 mod commands;
+mod crowd;
 mod dlq;
+mod dlq_groups;
 mod exit_codes;
 mod fake_api;
 mod fleet;
 mod ledger;
 mod listen;
+mod parked;
+mod redrive;
+mod redrive_many;
+mod redrive_undo;
 mod relay;
 mod retention;
 mod setup;
 mod status;
 mod submit;
 mod topic;
+mod worker;

@@ -10,3 +10,4 @@ mod harness;
 mod mock_cluster;
 mod parking;
 mod relaying;
+mod taken_back;
