@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use humantime_serde::re::humantime::parse_duration;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     output::{self, Exit},
     servers,
 };
+pub use lag::PartitionLag;
 use reading::Reading;
 
 const EXAMPLES: &str = "\
@@ -58,6 +60,12 @@ pub async fn run(config: &Config, args: &StatusArgs, json: bool) -> Result<Exit,
         }
         tokio::time::sleep(pace).await;
     }
+}
+
+/// How far every consumer is, as the broker sees it.
+pub async fn lags(config: &Config, connection: &mut PgConnection) -> Result<Vec<PartitionLag>, Error> {
+    let queues = backlog::queues(connection, &config.topic_prefix).await?;
+    lag::read(config, queues).await
 }
 
 async fn read(config: &Config, by_partition: bool) -> Result<Reading, Error> {

@@ -30,6 +30,8 @@ pub struct PartitionLag {
     pub messages: i64,
     /// Age of the first message that is not committed; 0 without lag, absent when it could not be read in time.
     pub seconds: Option<f64>,
+    /// Where the group goes on; absent when it has never committed.
+    pub committed: Option<i64>,
 }
 
 type Place = (String, i32);
@@ -83,6 +85,7 @@ fn of_consumer(observer: &BaseConsumer, consumer: &str, topics: &[String]) -> Re
     let lag = |(place, _, messages): (Place, i64, i64)| PartitionLag {
         consumer: consumer.to_owned(),
         seconds: if messages == 0 { Some(0.0) } else { firsts.get(&place).map(|at| seconds_between(*at, now_ms)) },
+        committed: committed.get(&place).copied(),
         topic: place.0,
         partition: place.1,
         messages,

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn lag(topic: &str, partition: i32, messages: i64, seconds: Option<f64>) -> PartitionLag {
-        PartitionLag { consumer: "ocr".into(), topic: topic.into(), partition, messages, seconds }
+        PartitionLag { consumer: "ocr".into(), topic: topic.into(), partition, messages, seconds, committed: None }
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn queue<'a>(reading: &'a Value, consumer: &str, topic: &str) -> &'a Value {
     queues.iter().find(|queue| queue["consumer"] == consumer && queue["topic"] == topic).unwrap()
 }
 
-fn commit(fleet: &Fleet, consumer: &str, topic: &str, offset: i64) {
+pub fn commit(fleet: &Fleet, consumer: &str, topic: &str, offset: i64) {
     let member: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", fleet.servers.brokers())
         .set("group.id", format!("{}{consumer}", fleet.prefix))
