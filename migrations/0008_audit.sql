@@ -35,3 +35,19 @@ INSERT INTO pipeline.audit_horizon DEFAULT VALUES;
 
 -- Outcomes of the last hours without reading all: settlements are appended, so their times follow their places.
 CREATE INDEX inbox_by_settlement ON pipeline.inbox USING brin (settled_at) WITH (pages_per_range = 32, autosummarize = on);
+
+-- The oldest transaction id that runs in this database: whoever waits for all transactions of a moment compares it with
+-- that moment's pg_snapshot_xmax. pg_snapshot_xmin alone would also wait for the server's other databases; it is the
+-- answer where a session hides its id from our role, or a transaction is prepared. A session shows 32 bits; its distance
+-- to the newest id tells the rest. One that is newer than the snapshot's is far above any candidate and no concern.
+CREATE FUNCTION pipeline.oldest_transaction() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    WITH snapshot AS MATERIALIZED (
+        SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin),
+    running AS MATERIALIZED (
+        SELECT (xmax - backend_xid::text::bigint) & 4294967295 AS distance, query = '<insufficient privilege>' AS hidden
+          FROM pg_stat_activity, snapshot WHERE datname = current_database() AND pid <> pg_backend_pid())
+    SELECT CASE WHEN EXISTS (SELECT FROM running WHERE hidden)
+                  OR EXISTS (SELECT FROM pg_prepared_xacts WHERE database = current_database()) THEN xmin
+                ELSE xmax - coalesce((SELECT max(distance) FROM running WHERE distance < 2147483648), 0) END
+      FROM snapshot
+$$;

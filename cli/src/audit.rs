@@ -75,10 +75,10 @@ pub async fn run(config: &Config, args: &AuditArgs) -> Result<Audit, Error> {
     let mut snapshot = connection.begin().await?;
     // One snapshot for all questions. The topics are read after it was taken, so what it calls published is there.
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *snapshot).await?;
-    let (mut audit, earned, xmin) = of_snapshot(config, &mut snapshot, args, &known, &lags).await?;
+    let (mut audit, earned) = of_snapshot(config, &mut snapshot, args, &known, &lags).await?;
     // Only temporary tables were written.
     snapshot.rollback().await?;
-    proof::keep(&mut connection, &known, &earned, xmin).await?;
+    proof::keep(&mut connection, &known, &earned).await?;
     audit.took_seconds = started.elapsed().as_secs_f64();
     audit.proofs = of_now(&known, earned);
     if let Some(path) = &args.metrics_file {
@@ -93,11 +93,11 @@ async fn of_snapshot(
     args: &AuditArgs,
     known: &Known,
     lags: &[PartitionLag],
-) -> Result<(Audit, Earned, i64), Error> {
+) -> Result<(Audit, Earned), Error> {
     let started = Instant::now();
     let young = args.settled_before.as_secs_f64();
     let at: OffsetDateTime = sqlx::query_scalar("SELECT now()").fetch_one(&mut *snapshot).await?;
-    let (scope, xmin) = Scope::of(&mut *snapshot, known, args.full, young).await?;
+    let scope = Scope::of(&mut *snapshot, known, args.full, young).await?;
     scope.plan_joins(&mut *snapshot).await?;
     let before = known.of(proof::EVENTS, "outbox").filter(|_| !scope.whole).map_or(0, |proof| proof.proven);
     let totals = totals::read(&mut *snapshot, before).await?;
@@ -136,7 +136,7 @@ async fn of_snapshot(
     findings.sort_by_key(|finding| finding.property);
     let audit =
         Audit { at, settled_before_seconds: young, took_seconds: 0.0, totals, topics, findings, proofs: Vec::new() };
-    Ok((audit, earned, xmin))
+    Ok((audit, earned))
 }
 
 /// Turns what was checked into proofs.

@@ -3,8 +3,9 @@
 //! A mark may only pass ids and times that can not appear any more. A transaction that takes id 7 may commit long after
 //! one that took id 9; a mark at 9 would skip 7 for ever. So a candidate (the newest visible id, the database's time) is
 //! taken together with the snapshot's `xmax`: every transaction that took a smaller id has a smaller transaction id, as
-//! each writer locks or writes a row before it draws from the sequence (docs/adr/0003). When a later snapshot's `xmin`
-//! has passed that number, all of them have ended and the candidate is final. In a busy fleet that is rarely so at once:
+//! each writer locks or writes a row before it draws from the sequence (docs/adr/0003). When the oldest transaction that
+//! runs in this database has passed that number, all of them have ended, and for every snapshot that is taken from then
+//! on the candidate is final. In a busy fleet that is rarely so at once:
 //! the candidate is kept for the next audit, which has seen them end.
 //!
 //! `settled_at` is read before its row takes a transaction id, and a server's clock may be set back a little: its
@@ -68,6 +69,8 @@ pub struct Known {
     pub proofs: BTreeMap<(String, String), Proof>,
     pub candidate: Candidate,
     pending: Option<Candidate>,
+    /// Read before the audit's snapshot: what had ended by then is visible in it.
+    oldest: i64,
 }
 
 #[derive(FromRow)]
@@ -82,16 +85,15 @@ impl Known {
         self.proofs.get(&(pass.to_owned(), source.to_owned()))
     }
 
-    /// `xmin`: of the audit's snapshot.
-    pub fn final_at(&self, xmin: i64) -> Final {
-        let passed = |candidate: &Candidate| xmin >= candidate.xmax;
+    pub fn final_now(&self) -> Final {
+        let passed = |candidate: &Candidate| self.oldest >= candidate.xmax;
         let candidate = Some(self.candidate).filter(passed).or(self.pending.filter(passed));
         candidate.map_or(Final { id: 0, time: None }, |c| Final { id: c.id, time: Some(c.time) })
     }
 
     /// The candidate that the next audit is to ask for: one that was not passed yet stays, or it would never be.
-    fn next_pending(&self, xmin: i64) -> Candidate {
-        self.pending.filter(|pending| xmin < pending.xmax).unwrap_or(self.candidate)
+    fn next_pending(&self) -> Candidate {
+        self.pending.filter(|pending| self.oldest < pending.xmax).unwrap_or(self.candidate)
     }
 }
 
@@ -114,20 +116,21 @@ pub async fn begin(connection: &mut PgConnection) -> Result<Known, Error> {
     .fetch_one(&mut *connection)
     .await?;
     let started = Instant::now();
-    while xmin(&mut *connection).await? < candidate.xmax && started.elapsed() < SETTLE_WAIT {
+    let mut oldest = oldest_running(&mut *connection).await?;
+    while oldest < candidate.xmax && started.elapsed() < SETTLE_WAIT {
         tokio::time::sleep(POLL).await;
+        oldest = oldest_running(&mut *connection).await?;
     }
     let pending = match (pending.pending_id, pending.pending_time, pending.pending_xmax) {
         (Some(id), Some(time), Some(xmax)) => Some(Candidate { id, time, xmax }),
         _ => None,
     };
     let proofs = proofs.into_iter().map(|proof| ((proof.pass.clone(), proof.source.clone()), proof)).collect();
-    Ok(Known { proofs, candidate, pending })
+    Ok(Known { proofs, candidate, pending, oldest })
 }
 
-/// The lowest transaction of the whole server that has not ended.
-pub async fn xmin(connection: &mut PgConnection) -> Result<i64, Error> {
-    Ok(sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetch_one(connection).await?)
+async fn oldest_running(connection: &mut PgConnection) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar("SELECT pipeline.oldest_transaction()").fetch_one(connection).await?)
 }
 
 /// What this audit adds.
@@ -142,7 +145,7 @@ pub struct Earned {
 
 /// One short transaction after the audit. Of two audits at once the one that ends second finds other proofs than it began
 /// with, and leaves them: its own would not fit the list of open rows.
-pub async fn keep(connection: &mut PgConnection, known: &Known, earned: &Earned, xmin: i64) -> Result<(), Error> {
+pub async fn keep(connection: &mut PgConnection, known: &Known, earned: &Earned) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
     sqlx::query("SELECT FROM pipeline.audit_horizon FOR UPDATE").execute(&mut *transaction).await?;
     let now: Vec<(String, String, OffsetDateTime)> =
@@ -184,7 +187,7 @@ pub async fn keep(connection: &mut PgConnection, known: &Known, earned: &Earned,
             .execute(&mut *transaction)
             .await?;
     }
-    let pending = known.next_pending(xmin);
+    let pending = known.next_pending();
     sqlx::query("UPDATE pipeline.audit_horizon SET pending_id = $1, pending_time = $2, pending_xmax = $3")
         .bind(pending.id)
         .bind(pending.time)
@@ -203,23 +206,24 @@ mod tests {
         Candidate { id, time: OffsetDateTime::UNIX_EPOCH, xmax }
     }
 
-    fn known(pending: Option<Candidate>) -> Known {
-        Known { proofs: BTreeMap::new(), candidate: candidate(90, 500), pending }
+    fn known(pending: Option<Candidate>, oldest: i64) -> Known {
+        Known { proofs: BTreeMap::new(), candidate: candidate(90, 500), pending, oldest }
     }
 
     #[test]
     fn a_mark_passes_an_id_only_when_every_transaction_of_its_time_has_ended() {
-        assert_eq!(known(None).final_at(499).id, 0, "one may still commit a smaller id");
-        assert_eq!(known(None).final_at(500).id, 90);
-        assert_eq!(known(Some(candidate(70, 300))).final_at(299).id, 0);
-        assert_eq!(known(Some(candidate(70, 300))).final_at(300).id, 70, "those of the earlier audit have ended");
-        assert_eq!(known(Some(candidate(70, 300))).final_at(500).id, 90);
+        let final_id = |pending, oldest| known(pending, oldest).final_now().id;
+        assert_eq!(final_id(None, 499), 0, "one may still commit a smaller id");
+        assert_eq!(final_id(None, 500), 90);
+        assert_eq!(final_id(Some(candidate(70, 300)), 299), 0);
+        assert_eq!(final_id(Some(candidate(70, 300)), 300), 70, "those of the earlier audit have ended");
+        assert_eq!(final_id(Some(candidate(70, 300)), 500), 90);
     }
 
     #[test]
     fn a_candidate_that_was_not_passed_is_asked_for_again() {
-        assert_eq!(known(Some(candidate(70, 300))).next_pending(299).id, 70);
-        assert_eq!(known(Some(candidate(70, 300))).next_pending(300).id, 90);
-        assert_eq!(known(None).next_pending(1).id, 90);
+        assert_eq!(known(Some(candidate(70, 300)), 299).next_pending().id, 70);
+        assert_eq!(known(Some(candidate(70, 300)), 300).next_pending().id, 90);
+        assert_eq!(known(None, 1).next_pending().id, 90);
     }
 }

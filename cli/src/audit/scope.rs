@@ -25,21 +25,20 @@ pub struct Scope {
 }
 
 impl Scope {
-    pub async fn of(snapshot: &mut PgConnection, known: &Known, full: bool, young: f64) -> Result<(Self, i64), Error> {
+    pub async fn of(snapshot: &mut PgConnection, known: &Known, full: bool, young: f64) -> Result<Self, Error> {
         let basis: String = sqlx::query_scalar(
             "SELECT coalesce(md5(string_agg(consumer || ' ' || topic, ',' ORDER BY consumer, topic)), '') FROM pipeline.subscriptions",
         )
         .fetch_one(&mut *snapshot)
         .await?;
-        let xmin = proof::xmin(&mut *snapshot).await?;
         let events = known.of(proof::EVENTS, "outbox").filter(|proof| !full && proof.basis == basis);
         let settlements = known.of(proof::SETTLEMENTS, "inbox").filter(|_| !full);
         let (after_id, after_time) =
             (events.and_then(|proof| proof.up_to_id).unwrap_or(0), settlements.and_then(|proof| proof.up_to_time));
-        let up_to = older(&mut *snapshot, known.final_at(xmin), after_id, young).await?;
+        let up_to = older(&mut *snapshot, known.final_now(), after_id, young).await?;
         let scope = Self { whole: after_id == 0, young, after_id, after_time, basis, up_to };
         scope.make(snapshot).await?;
-        Ok((scope, xmin))
+        Ok(scope)
     }
 
     async fn make(&self, snapshot: &mut PgConnection) -> Result<(), Error> {
