@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit::AuditArgs, dlq::DlqArgs, listen::ListenArgs, setup::SetupArgs, status::StatusArgs, submit::SubmitArgs,
+    audit::AuditArgs, dlq::DlqArgs, listen::ListenArgs, projections::ProjectionsArgs, setup::SetupArgs,
+    status::StatusArgs, submit::SubmitArgs,
 };
 
 const AFTER_HELP: &str = "\
@@ -52,6 +53,8 @@ pub enum Command {
     Status(StatusArgs),
     /// List, show, replay or purge dead letters.
     Dlq(DlqArgs),
+    /// Build a view anew beside the live one, compare the two, switch.
+    Projections(ProjectionsArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
 }

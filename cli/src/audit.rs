@@ -23,7 +23,7 @@ use humantime_serde::re::humantime::parse_duration;
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 
-use crate::{Config, Error, servers, status, status::PartitionLag};
+use crate::{Config, Error, projections, servers, status, status::PartitionLag};
 use check::{Finding, Offender, Pass};
 use proof::{Earned, Known, Proof};
 use report::Audit;
@@ -35,6 +35,7 @@ Examples:
   docfleet audit --settled-before 5m            # in a fleet at work
   docfleet audit --topics                       # reads what is new on every event topic as well
   docfleet audit --full --topics                # proves everything anew
+  docfleet audit --projections                  # builds the view anew beside the live one, and compares
   docfleet audit --lag-max 60s                  # a consumer that is further behind is a finding
   docfleet audit --metrics-file /var/lib/node_exporter/docfleet.prom
   docfleet audit --json | jq '.findings[] | {property, check, count}'
@@ -42,6 +43,8 @@ Examples:
 Exit code 1 on any finding. A dead letter and a parked message are outcomes and no findings; they are counted.
 What one audit proved the next does not look at again: a row that somebody edits afterwards is found by --full.
 As soon as there are events, a consumer that never started is a finding: what it owes is not known.";
+
+const COMPARE_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -55,6 +58,9 @@ pub struct AuditArgs {
     /// Forget what was proven and check everything
     #[arg(long)]
     full: bool,
+    /// Build the view anew beside the live one and compare each row; needs a running projection-builder
+    #[arg(long)]
+    projections: bool,
     /// A queue whose oldest message is older is a finding
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     lag_max: Option<Duration>,
@@ -79,6 +85,11 @@ pub async fn run(config: &Config, args: &AuditArgs) -> Result<Audit, Error> {
     // Only temporary tables were written.
     snapshot.rollback().await?;
     proof::keep(&mut connection, &known, &earned).await?;
+    if args.projections {
+        let build = projections::compare_now(&mut connection, COMPARE_TIMEOUT).await?;
+        audit.findings.extend(differing(&build));
+        audit.projection = Some(build);
+    }
     audit.took_seconds = started.elapsed().as_secs_f64();
     audit.proofs = of_now(&known, earned);
     if let Some(path) = &args.metrics_file {
@@ -134,8 +145,16 @@ async fn of_snapshot(
         topics = Some(read);
     }
     findings.sort_by_key(|finding| finding.property);
-    let audit =
-        Audit { at, settled_before_seconds: young, took_seconds: 0.0, totals, topics, findings, proofs: Vec::new() };
+    let audit = Audit {
+        at,
+        settled_before_seconds: young,
+        took_seconds: 0.0,
+        totals,
+        topics,
+        findings,
+        proofs: Vec::new(),
+        projection: None,
+    };
     Ok((audit, earned))
 }
 
@@ -277,6 +296,26 @@ fn late(lags: &[PartitionLag], max: Option<Duration>) -> Option<Finding> {
         count: i64::try_from(late.len()).unwrap_or(i64::MAX),
         says: "partitions with messages that wait longer than --lag-max",
         what_to_do: "See `docfleet status --partitions` for who holds them up.",
+        offenders: offenders.collect(),
+        pass: Pass::Always,
+    })
+}
+
+/// L5.
+fn differing(build: &projections::Build) -> Option<Finding> {
+    let count = build.rows_differing.filter(|rows| *rows > 0)?;
+    let rows = build.differing.as_array().into_iter().flatten().take(check::OFFENDERS_MAX);
+    let offenders = rows.map(|row| Offender {
+        consumer: Some("projection-builder".to_owned()),
+        id: row["document"].as_str().and_then(|id| id.parse().ok()),
+        detail: format!("document: {}", row["columns"]),
+    });
+    Some(Finding {
+        check: "projection-differs",
+        property: "L5",
+        count,
+        says: "documents whose view is not what their events say",
+        what_to_do: "`docfleet projections rebuild document_view`, then `switch`, heals the view. Tell the developers what differed.",
         offenders: offenders.collect(),
         pass: Pass::Always,
     })

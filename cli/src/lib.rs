@@ -11,6 +11,7 @@ mod dlq;
 mod error;
 mod listen;
 mod output;
+mod projections;
 mod servers;
 mod setup;
 mod status;
@@ -44,6 +45,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Listen(args) => listen::run(&config, &args, json).await,
         Command::Status(args) => status::run(&config, &args, json).await,
         Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
+        Command::Projections(args) => projections::run(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }

@@ -6,6 +6,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{check::Finding, metric::PROPERTIES, proof::Proof, topic::Topic, totals::Totals};
 use crate::output::{self, Exit, Report, age, grouped};
+use crate::projections::Build;
 
 pub struct Audit {
     /// Of the snapshot.
@@ -18,6 +19,8 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     /// As they hold after this audit.
     pub proofs: Vec<Proof>,
+    /// Only when it was asked for.
+    pub projection: Option<Build>,
 }
 
 impl Audit {
@@ -29,7 +32,7 @@ impl Audit {
 /// By hand, for `green`: a program should not have to know what makes it so.
 impl Serialize for Audit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut audit = serializer.serialize_struct("Audit", 9)?;
+        let mut audit = serializer.serialize_struct("Audit", 10)?;
         audit.serialize_field("green", &self.is_green())?;
         audit.serialize_field("at", &self.at.format(&Rfc3339).map_err(serde::ser::Error::custom)?)?;
         audit.serialize_field("settled_before_seconds", &self.settled_before_seconds)?;
@@ -39,6 +42,7 @@ impl Serialize for Audit {
         audit.serialize_field("topics", &self.topics)?;
         audit.serialize_field("findings", &self.findings)?;
         audit.serialize_field("proofs", &self.proofs)?;
+        audit.serialize_field("projection", &self.projection)?;
         audit.end()
     }
 }
@@ -192,6 +196,7 @@ mod tests {
             topics: None,
             findings,
             proofs: Vec::new(),
+            projection: None,
         }
     }
 
