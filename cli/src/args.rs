@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit::AuditArgs, dlq::DlqArgs, listen::ListenArgs, projections::ProjectionsArgs, setup::SetupArgs,
-    status::StatusArgs, submit::SubmitArgs,
+    audit::AuditArgs, dlq::DlqArgs, leases::LeasesArgs, listen::ListenArgs, projections::ProjectionsArgs,
+    setup::SetupArgs, status::StatusArgs, submit::SubmitArgs,
 };
 
 const AFTER_HELP: &str = "\
@@ -53,6 +53,8 @@ pub enum Command {
     Status(StatusArgs),
     /// List, show, replay or purge dead letters.
     Dlq(DlqArgs),
+    /// Show who owns which shard of the outbox, and what waits behind it.
+    Leases(LeasesArgs),
     /// Build a view anew beside the live one, compare the two, switch.
     Projections(ProjectionsArgs),
     /// Prove that every event has exactly one outcome at every consumer.

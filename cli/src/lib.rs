@@ -9,6 +9,7 @@ mod config;
 mod consumer;
 mod dlq;
 mod error;
+mod leases;
 mod listen;
 mod output;
 mod projections;
@@ -45,6 +46,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Listen(args) => listen::run(&config, &args, json).await,
         Command::Status(args) => status::run(&config, &args, json).await,
         Command::Dlq(args) => dlq::run(&config, &args.command, json).await,
+        Command::Leases(args) => leases::run(&config, &args, json).await,
         Command::Projections(args) => projections::run(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
