@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, path::Path};
 
-use super::report::Audit;
+use super::{check::PROPERTIES, report::Audit};
 use crate::Error;
 
 /// When the audit's snapshot was taken (Unix time).
@@ -18,8 +18,6 @@ pub const OFFENDERS: &str = "docfleet_audit_offenders_rows";
 pub const PROVEN_ROWS: &str = "docfleet_audit_proven_rows";
 /// When a proof was made (Unix time): its age grows while something keeps it from moving. Labels: pass, source.
 pub const PROOF_SECONDS: &str = "docfleet_audit_proof_timestamp_seconds";
-
-pub const PROPERTIES: [&str; 9] = ["L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9"];
 
 /// In one step: a collector never reads half a file.
 pub fn write(audit: &Audit, path: &Path) -> Result<(), Error> {

@@ -4,7 +4,12 @@ use comfy_table::{Cell, CellAlignment};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{check::Finding, metric::PROPERTIES, proof::Proof, topic::Topic, totals::Totals};
+use super::{
+    check::{Finding, PROPERTIES},
+    proof::Proof,
+    topic::Topic,
+    totals::Totals,
+};
 use crate::output::{self, Exit, Report, age, grouped};
 use crate::projections::Build;
 
