@@ -6,8 +6,10 @@ use crate::{
     audit::AuditArgs,
     commands::{CommandsArgs, DrainArgs, DropArgs, LetFailArgs, PauseArgs, ResumeArgs, ThrottleArgs},
     dlq::DlqArgs,
+    leases::LeasesArgs,
     listen::ListenArgs,
     parked::ParkedArgs,
+    projections::ProjectionsArgs,
     relay::RelayArgs,
     retention::RetentionArgs,
     setup::SetupArgs,
@@ -81,6 +83,10 @@ pub enum Command {
     Relay(RelayArgs),
     /// List, resume or discard keys that wait for their first message.
     Parked(ParkedArgs),
+    /// Show who owns which shard of the outbox, and what waits behind it.
+    Leases(LeasesArgs),
+    /// Build a view anew beside the live one, compare the two, switch.
+    Projections(ProjectionsArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
 }

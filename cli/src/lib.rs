@@ -11,10 +11,12 @@ mod consumer;
 mod dlq;
 mod error;
 mod interrupt;
+mod leases;
 mod listen;
 mod outbox;
 mod output;
 mod parked;
+mod projections;
 mod relay;
 mod retention;
 mod servers;
@@ -63,6 +65,8 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Relay(args) => relay::run(&config, &args.command, json).await,
         Command::Dlq(args) => dlq::run(&config, &args, json).await,
         Command::Parked(args) => parked::run(&config, &args, json).await,
+        Command::Leases(args) => leases::run(&config, &args, json).await,
+        Command::Projections(args) => projections::run(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }

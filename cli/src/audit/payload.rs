@@ -5,7 +5,7 @@ use docfleet_outbox::{Registry, codec};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::check::{Finding, OFFENDERS_MAX, Offender};
+use super::check::{Finding, OFFENDERS_MAX, Offender, Pass};
 use crate::{Config, Error};
 
 const PAGE: i64 = 2_000;
@@ -28,16 +28,29 @@ struct Meta {
     cause: Option<Uuid>,
 }
 
-/// In pages, so that a ledger of any size fits.
-pub async fn check(config: &Config, connection: &mut PgConnection, young: f64) -> Result<Vec<Finding>, Error> {
+pub struct Read {
+    pub findings: Vec<Finding>,
+    /// Up to the mark.
+    pub events: i64,
+}
+
+/// Of the events after the row `after`, in pages, so that a ledger of any size fits.
+pub async fn check(
+    config: &Config,
+    connection: &mut PgConnection,
+    mut after: i64,
+    mark: i64,
+    young: f64,
+) -> Result<Read, Error> {
     let registry = Registry::new(&config.registry)?;
     let mut contradictions = Findings::default();
     let mut orphans = Findings::default();
-    let mut after = 0;
+    let mut events = 0;
     loop {
         let page = page(&mut *connection, after, young).await?;
         let Some(last) = page.last() else { break };
         after = last.id;
+        events += i64::try_from(page.iter().filter(|row| row.id <= mark).count()).unwrap_or(i64::MAX);
         let mut causes = (Vec::new(), Vec::new());
         for row in &page {
             match meta_of(&registry, row).await? {
@@ -55,16 +68,16 @@ pub async fn check(config: &Config, connection: &mut PgConnection, young: f64) -
         }
     }
     let contradictions = contradictions.into_finding(
-        "payload-contradicts-row",
+        ("payload-contradicts-row", "L6"),
         "events whose payload can not be read or says something else than their row",
         "Consumers read the payload: find out who wrote the row by hand.",
     );
     let orphans = orphans.into_finding(
-        "unknown-cause",
+        ("unknown-cause", "L2"),
         "events that follow from an event that the outbox never held",
         "The causing event's row was deleted, or the database was restored to a time between the two.",
     );
-    Ok(contradictions.into_iter().chain(orphans).collect())
+    Ok(Read { findings: contradictions.into_iter().chain(orphans).collect(), events })
 }
 
 async fn page(connection: &mut PgConnection, after: i64, young: f64) -> Result<Vec<Row>, Error> {
@@ -89,7 +102,10 @@ async fn without_cause(
     }
     let orphans = sqlx::query_as(
         r"SELECT u.event_id, u.cause FROM UNNEST($1::uuid[], $2::uuid[]) AS u (event_id, cause)
-           WHERE NOT EXISTS (SELECT FROM pipeline.outbox_events o WHERE o.kind = 'event' AND o.event_id = u.cause)",
+           WHERE NOT EXISTS (SELECT FROM pipeline.outbox_events o WHERE o.kind = 'event' AND o.event_id = u.cause)
+             -- A pruned cause has left at most its outcomes, of a pruned day.
+             AND NOT EXISTS (SELECT FROM audit_scope WHERE pruned AND NOT EXISTS (
+                     SELECT FROM pipeline.inbox i WHERE i.event_id = u.cause AND i.event_day >= pruned_before::date))",
     )
     .bind(events)
     .bind(causes)
@@ -163,8 +179,21 @@ impl Findings {
         }
     }
 
-    fn into_finding(self, check: &'static str, says: &'static str, what_to_do: &'static str) -> Option<Finding> {
-        (self.count > 0).then_some(Finding { check, count: self.count, says, what_to_do, offenders: self.offenders })
+    fn into_finding(
+        self,
+        (check, property): (&'static str, &'static str),
+        says: &'static str,
+        what_to_do: &'static str,
+    ) -> Option<Finding> {
+        (self.count > 0).then_some(Finding {
+            check,
+            property,
+            count: self.count,
+            says,
+            what_to_do,
+            offenders: self.offenders,
+            pass: Pass::Always,
+        })
     }
 }
 

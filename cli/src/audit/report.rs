@@ -1,22 +1,35 @@
+use std::collections::BTreeMap;
+
 use comfy_table::{Cell, CellAlignment};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{check::Finding, topic::Topic, totals::Totals};
+use super::{
+    check::{Finding, PROPERTIES},
+    proof::Proof,
+    topic::Topic,
+    totals::Totals,
+};
 use crate::output::{self, Exit, Report, age, grouped};
+use crate::projections::Build;
 
 pub struct Audit {
     /// Of the snapshot.
     pub at: OffsetDateTime,
     pub settled_before_seconds: f64,
+    pub took_seconds: f64,
     pub totals: Totals,
     /// Only when they were asked for.
     pub topics: Option<Vec<Topic>>,
     pub findings: Vec<Finding>,
+    /// As they hold after this audit.
+    pub proofs: Vec<Proof>,
+    /// Only when it was asked for.
+    pub projection: Option<Build>,
 }
 
 impl Audit {
-    fn is_green(&self) -> bool {
+    pub fn is_green(&self) -> bool {
         self.findings.is_empty()
     }
 }
@@ -24,13 +37,17 @@ impl Audit {
 /// By hand, for `green`: a program should not have to know what makes it so.
 impl Serialize for Audit {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut audit = serializer.serialize_struct("Audit", 6)?;
+        let mut audit = serializer.serialize_struct("Audit", 10)?;
         audit.serialize_field("green", &self.is_green())?;
         audit.serialize_field("at", &self.at.format(&Rfc3339).map_err(serde::ser::Error::custom)?)?;
         audit.serialize_field("settled_before_seconds", &self.settled_before_seconds)?;
+        audit.serialize_field("took_seconds", &self.took_seconds)?;
+        audit.serialize_field("properties", &self.offenders_by_property())?;
         audit.serialize_field("totals", &self.totals)?;
         audit.serialize_field("topics", &self.topics)?;
         audit.serialize_field("findings", &self.findings)?;
+        audit.serialize_field("proofs", &self.proofs)?;
+        audit.serialize_field("projection", &self.projection)?;
         audit.end()
     }
 }
@@ -42,6 +59,7 @@ impl Report for Audit {
             parts.push(topics_text(topics));
         }
         parts.extend(self.findings.iter().map(finding_text));
+        parts.extend(self.proofs_text());
         parts.push(self.verdict_text());
         parts.join("\n\n")
     }
@@ -52,8 +70,29 @@ impl Report for Audit {
 }
 
 impl Audit {
+    fn offenders_by_property(&self) -> BTreeMap<&'static str, i64> {
+        let of = |property| self.findings.iter().filter(|f| f.property == property).map(|f| f.count).sum();
+        PROPERTIES.into_iter().map(|property| (property, of(property))).collect()
+    }
+
+    /// Proven and up to when, so that one sees what keeps a mark.
+    fn proofs_text(&self) -> Option<String> {
+        let line = |proof: &Proof| {
+            let up_to = match (proof.up_to_id, proof.up_to_time) {
+                (Some(id), _) => format!("row {}", grouped(id)),
+                (None, Some(time)) => output::instant(time),
+                (None, None) => "nothing".to_owned(),
+            };
+            format!("proven: {} of {} up to {up_to}, at {}", proof.pass, proof.source, output::instant(proof.at))
+        };
+        (!self.proofs.is_empty()).then(|| self.proofs.iter().map(line).collect::<Vec<_>>().join("\n"))
+    }
+
     fn scope_text(&self) -> String {
         let mut text = format!("{} events at {}", grouped(self.totals.events), output::instant(self.at));
+        if self.totals.proven_before > 0 {
+            text.push_str(&format!(", {} more proven before", grouped(self.totals.proven_before)));
+        }
         if self.settled_before_seconds > 0.0 {
             text.push_str(&format!(", younger ones than {} left out", age(self.settled_before_seconds)));
         }
@@ -66,10 +105,19 @@ impl Audit {
     }
 
     fn consumers_text(&self) -> String {
-        let mut table =
-            output::table(["consumer", "owed", "done", "skipped", "dead", "discarded", "retrying", "missing"]);
+        let mut table = output::table([
+            "consumer",
+            "owed",
+            "done",
+            "skipped",
+            "dead",
+            "discarded",
+            "retrying",
+            "parked",
+            "missing",
+        ]);
         for of in &self.totals.consumers {
-            let numbers = [of.owed, of.done, of.skipped, of.dead, of.discarded, of.retrying, of.missing];
+            let numbers = [of.owed, of.done, of.skipped, of.dead, of.discarded, of.retrying, of.parked, of.missing];
             let cells = numbers.map(|number| Cell::new(grouped(number)).set_alignment(CellAlignment::Right));
             table.add_row([Cell::new(&of.consumer)].into_iter().chain(cells));
         }
@@ -111,7 +159,13 @@ fn topics_text(topics: &[Topic]) -> String {
 }
 
 fn finding_text(finding: &Finding) -> String {
-    let mut lines = vec![format!("{}: {} {}", finding.check.to_uppercase(), grouped(finding.count), finding.says)];
+    let mut lines = vec![format!(
+        "{} {}: {} {}",
+        finding.property,
+        finding.check.to_uppercase(),
+        grouped(finding.count),
+        finding.says
+    )];
     for offender in &finding.offenders {
         let who = offender.consumer.as_deref().map_or_else(String::new, |consumer| format!("{consumer}  "));
         let id = offender.id.map_or_else(String::new, |id| format!("{id}  "));
@@ -131,9 +185,24 @@ mod tests {
     use crate::audit::check::Offender;
 
     fn audit(events: i64, findings: Vec<Finding>) -> Audit {
-        let totals =
-            Totals { events, consumers: Vec::new(), dead: Vec::new(), undecodable: 0, never_started: vec!["ocr"] };
-        Audit { at: OffsetDateTime::UNIX_EPOCH, settled_before_seconds: 0.0, totals, topics: None, findings }
+        let totals = Totals {
+            events,
+            proven_before: 0,
+            consumers: Vec::new(),
+            dead: Vec::new(),
+            undecodable: 0,
+            never_started: vec!["ocr"],
+        };
+        Audit {
+            at: OffsetDateTime::UNIX_EPOCH,
+            settled_before_seconds: 0.0,
+            took_seconds: 0.0,
+            totals,
+            topics: None,
+            findings,
+            proofs: Vec::new(),
+            projection: None,
+        }
     }
 
     #[test]
@@ -145,6 +214,8 @@ mod tests {
         };
         let finding = Finding {
             check: "missing-outcome",
+            property: "L1",
+            pass: crate::audit::check::Pass::Always,
             count: 21,
             says: "events",
             what_to_do: "Wait.",

@@ -3,12 +3,15 @@
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
-use super::check::{Finding, Offender};
+use super::check::{Finding, Offender, Pass};
 use crate::{Error, consumer::CONSUMERS};
 
 #[derive(Serialize)]
 pub struct Totals {
+    /// Looked at now.
     pub events: i64,
+    /// Proven by earlier audits and not looked at again.
+    pub proven_before: i64,
     pub consumers: Vec<OfConsumer>,
     pub dead: Vec<DeadReason>,
     /// Messages that could not be decoded, by consumer: they have an outcome, but no event.
@@ -26,6 +29,7 @@ pub struct OfConsumer {
     pub dead: i64,
     pub discarded: i64,
     pub retrying: i64,
+    pub parked: i64,
     pub missing: i64,
 }
 
@@ -40,7 +44,7 @@ impl Totals {
     /// A consumer writes what it owes at its first start. Before that no check can miss its outcomes, so its absence
     /// is the finding; in a fleet without events nothing is owed yet.
     pub fn absent_consumers(&self) -> Option<Finding> {
-        if self.events == 0 || self.never_started.is_empty() {
+        if self.events + self.proven_before == 0 || self.never_started.is_empty() {
             return None;
         }
         let offenders: Vec<Offender> = self
@@ -50,6 +54,8 @@ impl Totals {
             .collect();
         Some(Finding {
             check: "consumer-never-started",
+            property: "L1",
+            pass: Pass::Events,
             count: i64::try_from(offenders.len()).unwrap_or(i64::MAX),
             says: "consumers of the fleet that never subscribed, while there are events",
             what_to_do: "Start each: it subscribes at its first start and works on all events that its topics still hold.",
@@ -58,13 +64,9 @@ impl Totals {
     }
 }
 
-pub async fn read(connection: &mut PgConnection, young: f64) -> Result<Totals, Error> {
-    let events = sqlx::query_scalar(
-        "SELECT count(*) FROM pipeline.outbox_events WHERE kind = 'event' AND created_at < now() - make_interval(secs => $1)",
-    )
-    .bind(young)
-    .fetch_one(&mut *connection)
-    .await?;
+pub async fn read(connection: &mut PgConnection, proven_before: i64) -> Result<Totals, Error> {
+    let events =
+        sqlx::query_scalar("SELECT count(*) FROM audit_tail WHERE kind = 'event'").fetch_one(&mut *connection).await?;
     let consumers: Vec<OfConsumer> = sqlx::query_as(
         r"SELECT s.consumer, count(o.event_id) AS owed,
                  count(*) FILTER (WHERE i.outcome = 'done') AS done,
@@ -72,14 +74,13 @@ pub async fn read(connection: &mut PgConnection, young: f64) -> Result<Totals, E
                  count(*) FILTER (WHERE i.outcome = 'dead') AS dead,
                  count(*) FILTER (WHERE i.outcome = 'discarded') AS discarded,
                  count(*) FILTER (WHERE i.outcome = 'retrying') AS retrying,
+                 count(*) FILTER (WHERE i.outcome = 'parked') AS parked,
                  count(o.event_id) FILTER (WHERE i.event_id IS NULL) AS missing
             FROM pipeline.subscriptions s
-            LEFT JOIN pipeline.outbox_events o
-              ON o.topic = s.topic AND o.kind = 'event' AND o.created_at < now() - make_interval(secs => $1)
+            LEFT JOIN audit_tail o ON o.topic = s.topic AND o.kind = 'event'
             LEFT JOIN pipeline.inbox i ON i.consumer = s.consumer AND i.event_id = o.event_id
            GROUP BY s.consumer ORDER BY s.consumer",
     )
-    .bind(young)
     .fetch_all(&mut *connection)
     .await?;
     let dead = sqlx::query_as(
@@ -93,7 +94,7 @@ pub async fn read(connection: &mut PgConnection, young: f64) -> Result<Totals, E
         .await?;
     let started = |name: &str| consumers.iter().any(|of| of.consumer == name);
     let never_started = CONSUMERS.into_iter().filter(|name| !started(name)).collect();
-    Ok(Totals { events, consumers, dead, undecodable, never_started })
+    Ok(Totals { events, proven_before, consumers, dead, undecodable, never_started })
 }
 
 #[cfg(test)]
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     fn totals(events: i64, never_started: Vec<&'static str>) -> Totals {
-        Totals { events, consumers: Vec::new(), dead: Vec::new(), undecodable: 0, never_started }
+        Totals { events, proven_before: 0, consumers: Vec::new(), dead: Vec::new(), undecodable: 0, never_started }
     }
 
     #[test]

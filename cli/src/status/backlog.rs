@@ -18,6 +18,8 @@ pub struct Backlog {
     pub members: Vec<Member>,
     pub retries: Vec<Retries>,
     pub dead: Vec<Dead>,
+    pub parked: Vec<Parked>,
+    pub commands: Vec<Command>,
     pub outbox: Outbox,
     pub relays: Vec<Relay>,
     pub shards_unowned: i64,
@@ -33,6 +35,8 @@ pub struct Member {
     pub in_flight: i32,
     /// For something that is away.
     pub waits: bool,
+    /// What else it tells of itself, such as breakers; absent in a member that tells nothing.
+    pub detail: Option<serde_json::Value>,
     /// Since its last sign of life; it gives one every 3 s.
     pub seen_seconds: f64,
 }
@@ -52,6 +56,25 @@ pub struct Dead {
     pub reason: String,
     pub count: i64,
     pub newest_seconds: f64,
+}
+
+/// Keys of ordered consumers that wait with all that follows.
+#[derive(Serialize, FromRow)]
+pub struct Parked {
+    pub consumer: String,
+    pub keys: i64,
+    pub messages: i64,
+    pub oldest_seconds: f64,
+}
+
+/// An operator's command that is in force.
+#[derive(Serialize, FromRow)]
+pub struct Command {
+    pub consumer: String,
+    pub action: String,
+    pub scope: String,
+    pub issued_by: String,
+    pub expires_seconds: f64,
 }
 
 #[derive(Serialize, FromRow)]
@@ -88,9 +111,9 @@ pub async fn queues(connection: &mut PgConnection, prefix: &str) -> Result<Queue
 
 pub async fn read(connection: &mut PgConnection) -> Result<Backlog, Error> {
     let members = sqlx::query_as(
-        r"SELECT consumer, member, partitions, in_flight, waits,
+        r"SELECT consumer, member, partitions, in_flight, waits, to_jsonb(m) -> 'detail' AS detail,
                  extract(epoch FROM clock_timestamp() - seen_at)::float8 AS seen_seconds
-            FROM pipeline.consumer_members ORDER BY consumer, started_at, member",
+            FROM pipeline.consumer_members m ORDER BY consumer, started_at, member",
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -127,7 +150,40 @@ pub async fn read(connection: &mut PgConnection) -> Result<Backlog, Error> {
     let shards_unowned = sqlx::query_scalar(
         "SELECT count(*) FROM pipeline.relay_leases WHERE owner IS NULL OR expires_at <= clock_timestamp()",
     )
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
-    Ok(Backlog { members, retries, dead, outbox, relays, shards_unowned })
+    let (parked, commands) = (parked(&mut *connection).await?, commands(connection).await?);
+    Ok(Backlog { members, retries, dead, parked, commands, outbox, relays, shards_unowned })
+}
+
+/// The tables of parked keys and of commands may come with a later migration than this program.
+async fn is_there(connection: &mut PgConnection, table: &str) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(connection).await?)
+}
+
+async fn parked(connection: &mut PgConnection) -> Result<Vec<Parked>, Error> {
+    if !is_there(&mut *connection, "pipeline.parked_keys").await? {
+        return Ok(Vec::new());
+    }
+    let parked = sqlx::query_as(
+        r"SELECT consumer, count(*) AS keys, sum(messages)::bigint AS messages,
+                 extract(epoch FROM clock_timestamp() - min(since))::float8 AS oldest_seconds
+            FROM pipeline.parked_keys GROUP BY consumer ORDER BY consumer",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(parked)
+}
+
+async fn commands(connection: &mut PgConnection) -> Result<Vec<Command>, Error> {
+    if !is_there(&mut *connection, "pipeline.commands").await? {
+        return Ok(Vec::new());
+    }
+    let commands = sqlx::query_as(
+        r"SELECT consumer, action, scope, issued_by, extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_seconds
+            FROM pipeline.commands WHERE ended_at IS NULL AND expires_at > clock_timestamp() ORDER BY consumer, id",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(commands)
 }

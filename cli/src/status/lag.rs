@@ -30,6 +30,12 @@ pub struct PartitionLag {
     pub messages: i64,
     /// Age of the first message that is not committed; 0 without lag, absent when it could not be read in time.
     pub seconds: Option<f64>,
+    /// Where the group goes on; absent when it has never committed.
+    pub committed: Option<i64>,
+    /// Where it goes on, committed or not.
+    pub next: i64,
+    /// One past the last message.
+    pub end: i64,
 }
 
 type Place = (String, i32);
@@ -80,9 +86,12 @@ fn of_consumer(observer: &BaseConsumer, consumer: &str, topics: &[String]) -> Re
     let late = behind.iter().filter(|(_, _, messages)| *messages > 0).map(|(place, next, _)| (place.clone(), *next));
     let firsts = first_timestamps(observer, late.collect())?;
     let now_ms = now_ms();
-    let lag = |(place, _, messages): (Place, i64, i64)| PartitionLag {
+    let lag = |(place, next, messages): (Place, i64, i64)| PartitionLag {
         consumer: consumer.to_owned(),
         seconds: if messages == 0 { Some(0.0) } else { firsts.get(&place).map(|at| seconds_between(*at, now_ms)) },
+        committed: committed.get(&place).copied(),
+        next,
+        end: next + messages,
         topic: place.0,
         partition: place.1,
         messages,

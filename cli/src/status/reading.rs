@@ -5,16 +5,14 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{
-    backlog::{Backlog, Dead, Member, Outbox, Relay, Retries},
+    backlog::{Backlog, Command, Dead, Member, Outbox, Parked, Relay, Retries},
     lag::PartitionLag,
+    pace::{self, Offsets, Pace, SILENT_SECONDS},
 };
 use crate::{
     consumer::is_retry_topic,
     output::{self, Report, age, counted, grouped},
 };
-
-/// A member gives a sign of life every 3 s.
-const SILENT_SECONDS: f64 = 10.0;
 
 #[derive(Serialize)]
 pub struct Reading {
@@ -26,6 +24,8 @@ pub struct Reading {
     members: Vec<Member>,
     retries: Vec<Retries>,
     dead: Vec<Dead>,
+    parked: Vec<Parked>,
+    commands: Vec<Command>,
     outbox: Outbox,
     relays: Vec<Relay>,
     shards_unowned: i64,
@@ -40,24 +40,38 @@ struct Queue {
     lag_messages: i64,
     /// Absent when it is not known.
     lag_seconds: Option<f64>,
+    /// Rates since the reading before; absent in the first.
+    arrival_per_second: Option<f64>,
+    drain_per_second: Option<f64>,
+    /// Absent when it is not known, or the queue does not get shorter.
+    eta_seconds: Option<f64>,
+    /// Why a queue with lag is not shorter, where something says so.
+    cause: Option<String>,
+    /// Since the last sign of life of a member; absent without one. Lag that nobody reads is seen by it.
+    seen_seconds: Option<f64>,
 }
 
 impl Reading {
+    /// `before`: the offsets of the reading before, and the time between.
     pub fn of(
         read_at: OffsetDateTime,
         took: Duration,
         backlog: Backlog,
         lags: Vec<PartitionLag>,
+        before: Option<(&Offsets, Duration)>,
         by_partition: bool,
     ) -> Self {
-        let Backlog { members, retries, dead, outbox, relays, shards_unowned } = backlog;
+        let queues = queues(lags, before, by_partition, &backlog);
+        let Backlog { members, retries, dead, parked, commands, outbox, relays, shards_unowned } = backlog;
         Self {
             read_at,
             took_seconds: took.as_secs_f64(),
-            queues: queues(lags, by_partition),
+            queues,
             members,
             retries,
             dead,
+            parked,
+            commands,
             outbox,
             relays,
             shards_unowned,
@@ -66,27 +80,51 @@ impl Reading {
 }
 
 /// Sorted as given: all partitions of a consumer's topic stand together.
-fn queues(lags: Vec<PartitionLag>, by_partition: bool) -> Vec<Queue> {
-    let mut queues: Vec<Queue> = Vec::new();
+fn queues(
+    lags: Vec<PartitionLag>,
+    before: Option<(&Offsets, Duration)>,
+    by_partition: bool,
+    backlog: &Backlog,
+) -> Vec<Queue> {
+    let mut queues: Vec<(Queue, Option<Pace>)> = Vec::new();
     for lag in lags {
-        let open =
-            queues.last_mut().filter(|last| !by_partition && last.consumer == lag.consumer && last.topic == lag.topic);
+        let pace = before.and_then(|(offsets, between)| offsets.pace_to(&lag, between));
+        let open = queues
+            .last_mut()
+            .filter(|(last, _)| !by_partition && last.consumer == lag.consumer && last.topic == lag.topic);
         match open {
-            Some(sum) => {
+            Some((sum, sum_pace)) => {
                 sum.lag_messages += lag.messages;
                 // The oldest counts. One unknown age leaves the whole unknown: it may be the oldest.
                 sum.lag_seconds = sum.lag_seconds.zip(lag.seconds).map(|(a, b)| a.max(b));
+                *sum_pace =
+                    sum_pace.zip(pace).map(|(a, b)| Pace { arrival: a.arrival + b.arrival, drain: a.drain + b.drain });
             }
-            None => queues.push(Queue {
-                consumer: lag.consumer,
-                topic: lag.topic,
-                partition: by_partition.then_some(lag.partition),
-                lag_messages: lag.messages,
-                lag_seconds: lag.seconds,
-            }),
+            None => {
+                let queue = Queue {
+                    seen_seconds: pace::seen_seconds(&backlog.members, &lag.consumer),
+                    consumer: lag.consumer,
+                    topic: lag.topic,
+                    partition: by_partition.then_some(lag.partition),
+                    lag_messages: lag.messages,
+                    lag_seconds: lag.seconds,
+                    arrival_per_second: None,
+                    drain_per_second: None,
+                    eta_seconds: None,
+                    cause: None,
+                };
+                queues.push((queue, pace));
+            }
         }
     }
-    queues
+    let finish = |(queue, pace): (Queue, Option<Pace>)| Queue {
+        arrival_per_second: pace.map(|pace| pace.arrival),
+        drain_per_second: pace.map(|pace| pace.drain),
+        eta_seconds: pace.and_then(|pace| pace::eta_seconds(queue.lag_messages, pace)),
+        cause: pace::cause(&queue.consumer, &queue.topic, queue.lag_messages, pace, backlog),
+        ..queue
+    };
+    queues.into_iter().map(finish).collect()
 }
 
 impl Report for Reading {
@@ -96,9 +134,10 @@ impl Report for Reading {
             self.queues_text(),
             self.members_text(),
             self.failures_text(),
+            self.commands_text(),
             self.outbox_text(),
         ];
-        parts.join("\n\n")
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
     }
 }
 
@@ -109,7 +148,10 @@ impl Reading {
         }
         let by_partition = self.queues.iter().any(|queue| queue.partition.is_some());
         let place = if by_partition { "topic[partition]" } else { "topic" };
-        let mut table = output::table(["consumer", place, "lag", "oldest"]);
+        let paced = self.queues.iter().any(|queue| queue.drain_per_second.is_some());
+        let rates = if paced { vec!["in/s", "out/s", "empty in"] } else { Vec::new() };
+        let header = ["consumer", place, "lag", "oldest"].into_iter().chain(rates).chain(["seen", ""]);
+        let mut table = output::table(header);
         // A fleet has more retry topics than others, and they are empty.
         let (hidden, shown): (Vec<_>, Vec<_>) =
             self.queues.iter().partition(|queue| queue.lag_messages == 0 && is_retry_topic(&queue.topic));
@@ -120,7 +162,18 @@ impl Reading {
                 (_, Some(seconds)) => age(seconds),
                 (_, None) => "unknown".to_owned(),
             };
-            table.add_row([Cell::new(&queue.consumer), Cell::new(topic), number(queue.lag_messages), right(oldest)]);
+            let mut cells =
+                vec![Cell::new(&queue.consumer), Cell::new(topic), number(queue.lag_messages), right(oldest)];
+            if paced {
+                cells.extend([
+                    rate(queue.arrival_per_second),
+                    rate(queue.drain_per_second),
+                    right(queue.eta_seconds.map_or_else(|| "unknown".to_owned(), age)),
+                ]);
+            }
+            cells.push(right(queue.seen_seconds.map_or_else(|| "never".to_owned(), |s| format!("{} ago", age(s)))));
+            cells.push(Cell::new(queue.cause.as_deref().map_or_else(String::new, |cause| output::plain(cause, 80))));
+            table.add_row(cells);
         }
         let empty = if hidden.is_empty() {
             String::new()
@@ -159,6 +212,15 @@ impl Reading {
         if self.retries.is_empty() {
             lines.push("No message waits for a retry.".to_owned());
         }
+        for parked in &self.parked {
+            lines.push(format!(
+                "{}: {} parked with {}, the first for {}. See them by `docfleet parked list`.",
+                parked.consumer,
+                counted(parked.keys, "key"),
+                counted(parked.messages, "message"),
+                age(parked.oldest_seconds)
+            ));
+        }
         for retries in &self.retries {
             let oldest = age(retries.oldest_seconds);
             let messages = counted(retries.waiting, "message");
@@ -175,6 +237,20 @@ impl Reading {
         }
         lines.push(format!("{table}\nSee them by `docfleet dlq list`."));
         lines.join("\n")
+    }
+
+    fn commands_text(&self) -> String {
+        let line = |command: &Command| {
+            format!(
+                "In force at {}: {} ({}), by {}, ends in {}.",
+                command.consumer,
+                command.action,
+                command.scope,
+                output::plain(&command.issued_by, 40),
+                age(command.expires_seconds)
+            )
+        };
+        self.commands.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     fn outbox_text(&self) -> String {
@@ -210,6 +286,10 @@ fn len<T>(items: &[T]) -> i64 {
     i64::try_from(items.len()).unwrap_or(i64::MAX)
 }
 
+fn rate(rate: Option<f64>) -> Cell {
+    right(rate.map_or_else(|| "unknown".to_owned(), |rate| format!("{rate:.1}")))
+}
+
 fn number(number: i64) -> Cell {
     right(grouped(number))
 }
@@ -223,22 +303,49 @@ mod tests {
     use super::*;
 
     fn lag(topic: &str, partition: i32, messages: i64, seconds: Option<f64>) -> PartitionLag {
-        PartitionLag { consumer: "ocr".into(), topic: topic.into(), partition, messages, seconds }
+        let (consumer, topic) = ("ocr".into(), topic.into());
+        PartitionLag { consumer, topic, partition, messages, seconds, committed: None, next: 0, end: messages }
+    }
+
+    fn read(lags: Vec<PartitionLag>, before: Option<(&Offsets, Duration)>, by_partition: bool) -> Vec<Queue> {
+        let outbox = Outbox { unpublished: 0, oldest_seconds: 0.0 };
+        let backlog = Backlog {
+            members: Vec::new(),
+            retries: Vec::new(),
+            dead: Vec::new(),
+            parked: Vec::new(),
+            commands: Vec::new(),
+            outbox,
+            relays: Vec::new(),
+            shards_unowned: 0,
+        };
+        queues(lags, before, by_partition, &backlog)
     }
 
     #[test]
     fn partitions_are_summed_by_topic_and_the_oldest_message_counts() {
         let lags = vec![lag("a", 0, 3, Some(2.0)), lag("a", 1, 4, Some(9.0)), lag("b", 0, 0, Some(0.0))];
         let sums: Vec<_> =
-            queues(lags.clone(), false).into_iter().map(|q| (q.topic, q.lag_messages, q.lag_seconds)).collect();
+            read(lags.clone(), None, false).into_iter().map(|q| (q.topic, q.lag_messages, q.lag_seconds)).collect();
         assert_eq!(sums, [("a".to_owned(), 7, Some(9.0)), ("b".to_owned(), 0, Some(0.0))]);
-        let each: Vec<_> = queues(lags, true).into_iter().map(|q| (q.partition, q.lag_messages)).collect();
+        let each: Vec<_> = read(lags, None, true).into_iter().map(|q| (q.partition, q.lag_messages)).collect();
         assert_eq!(each, [(Some(0), 3), (Some(1), 4), (Some(0), 0)]);
     }
 
     #[test]
     fn an_unknown_age_is_not_a_lag_of_zero() {
-        let sums = queues(vec![lag("a", 0, 3, None), lag("a", 1, 4, Some(9.0))], false);
+        let sums = read(vec![lag("a", 0, 3, None), lag("a", 1, 4, Some(9.0))], None, false);
         assert_eq!(sums.first().map(|q| (q.lag_messages, q.lag_seconds)), Some((7, None)));
+    }
+
+    #[test]
+    fn rates_are_summed_by_topic_and_one_unknown_leaves_the_sum_unknown() {
+        let before = Offsets::of(&[lag("a", 0, 10, None), lag("a", 1, 10, None), lag("b", 0, 10, None)]);
+        let now = vec![lag("a", 0, 14, None), lag("a", 1, 16, None), lag("b", 0, 12, None), lag("b", 1, 1, None)];
+        let rates: Vec<_> = read(now, Some((&before, Duration::from_secs(2))), false)
+            .into_iter()
+            .map(|queue| (queue.arrival_per_second, queue.drain_per_second, queue.eta_seconds))
+            .collect();
+        assert_eq!(rates, [(Some(5.0), Some(0.0), None), (None, None, None)]);
     }
 }

@@ -1,4 +1,5 @@
 use docfleet_outbox::Draft;
+use docfleet_testkit::eventually;
 use uuid::Uuid;
 
 use crate::{
@@ -123,11 +124,11 @@ async fn a_retry_that_waits_is_unfinished_and_one_that_was_never_written_is_lost
     let (fleet, ledger) = good().await;
     ledger.kill(&fleet, "av-scan", ledger.uploaded[0], "x", 0).await;
     assert_eq!(fleet.run(&["dlq", "replay", "--all", "--no-canary", "--why", "test"]).await.code, 0);
-    assert_eq!(findings(&fleet, &[]).await, [("still-retrying".to_owned(), 1), ("unpublished".to_owned(), 1)]);
+    assert_eq!(findings(&fleet, &[]).await, [("unpublished".to_owned(), 1), ("still-retrying".to_owned(), 1)]);
     ledger.sql("DELETE FROM pipeline.outbox_events WHERE kind = 'retry'").await;
     assert_eq!(
         findings(&fleet, &[]).await,
-        [("still-retrying".to_owned(), 1), ("retrying-without-retry".to_owned(), 1)]
+        [("retrying-without-retry".to_owned(), 1), ("still-retrying".to_owned(), 1)]
     );
 }
 
@@ -142,7 +143,7 @@ async fn gaps_in_versions_are_found_on_both_sides() {
         .execute(&ledger.pool)
         .await
         .unwrap();
-    let expected = [("unknown-event".to_owned(), 3), ("version-gap".to_owned(), 1), ("unknown-cause".to_owned(), 1)];
+    let expected = [("unknown-event".to_owned(), 3), ("unknown-cause".to_owned(), 1), ("version-gap".to_owned(), 1)];
     assert_eq!(findings(&fleet, &[]).await, expected);
 }
 
@@ -234,4 +235,178 @@ async fn upload_again(fleet: &Fleet, ledger: &Ledger) -> [Uuid; 2] {
     }
     ledger.settle_all().await;
     ids.try_into().unwrap()
+}
+
+/// The mark of a pass, once the server's other transactions let it move.
+async fn mark(fleet: &Fleet, pass: &str) -> serde_json::Value {
+    let report = fleet.run(&["audit", "--json"]).await.json();
+    report["proofs"].as_array().unwrap().iter().find(|proof| proof["pass"] == pass).cloned().unwrap_or_default()
+}
+
+async fn proven(fleet: &Fleet, events: i64) {
+    eventually("every event is proven", 60, || async {
+        (mark(fleet, "events").await["proven"] == events).then_some(())
+    })
+    .await;
+    eventually("every payload is proven", 60, || async {
+        (mark(fleet, "payloads").await["proven"] == events).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_proven_is_not_looked_at_again_until_it_is_asked_for() {
+    let (fleet, ledger) = good().await;
+    proven(&fleet, 4).await;
+    let report = fleet.run(&["audit", "--json"]).await.json();
+    assert_eq!((&report["totals"]["events"], &report["totals"]["proven_before"]), (&0.into(), &4.into()));
+    sqlx::query("DELETE FROM pipeline.inbox WHERE consumer = 'dedup'").execute(&ledger.pool).await.unwrap();
+    assert_eq!(findings(&fleet, &[]).await, [], "edited below the mark");
+    assert_eq!(findings(&fleet, &["--full"]).await, [("missing-outcome".to_owned(), 2)]);
+    assert_eq!(findings(&fleet, &[]).await, [("missing-outcome".to_owned(), 2)], "and remembered as unfinished");
+    ledger.settle_all().await;
+    assert_eq!(findings(&fleet, &[]).await, []);
+}
+
+#[tokio::test]
+async fn an_unfinished_event_below_the_mark_is_looked_at_until_it_is_finished() {
+    let (fleet, ledger) = good().await;
+    ledger.sql("UPDATE pipeline.outbox_events SET published_at = NULL WHERE id = (SELECT min(id) FROM pipeline.outbox_events)").await;
+    sqlx::query("DELETE FROM pipeline.inbox WHERE consumer = 'dedup'").execute(&ledger.pool).await.unwrap();
+    proven_with_findings(&fleet, 4).await;
+    let expected = [("missing-outcome".to_owned(), 2), ("unpublished".to_owned(), 1)];
+    assert_eq!(findings(&fleet, &[]).await, expected);
+    assert_eq!(findings(&fleet, &["--settled-before", "1h"]).await, []);
+    assert_eq!(findings(&fleet, &[]).await, expected, "left out once, and not forgotten");
+    ledger.settle_all().await;
+    assert_eq!(findings(&fleet, &[]).await, []);
+    let report = fleet.run(&["audit", "--json"]).await.json();
+    assert_eq!(report["totals"]["events"], 0, "nothing is left to look at");
+}
+
+async fn proven_with_findings(fleet: &Fleet, events: i64) {
+    eventually("the mark moves past what is remembered", 60, || async {
+        (mark(fleet, "events").await["proven"] == events).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_that_commits_late_with_a_smaller_id_is_not_passed_by_the_mark() {
+    let (fleet, ledger) = good().await;
+    let outbox = crate::ledger::outbox(&fleet).await;
+    let mut late = ledger.pool.begin().await.unwrap();
+    outbox
+        .append(&mut late, vec![Draft::first(crate::ledger::uploaded(Uuid::now_v7()), "acme", "local", None)])
+        .await
+        .unwrap();
+    let mut early = ledger.pool.begin().await.unwrap();
+    outbox
+        .append(&mut early, vec![Draft::first(crate::ledger::uploaded(Uuid::now_v7()), "acme", "local", None)])
+        .await
+        .unwrap();
+    early.commit().await.unwrap();
+    ledger.settle_all().await;
+    for _ in 0..3 {
+        assert_eq!(findings(&fleet, &[]).await, []);
+    }
+    assert!(mark(&fleet, "events").await["up_to_id"].as_i64().unwrap_or(0) < 5, "the open transaction took row 5");
+    late.commit().await.unwrap();
+    assert_eq!(findings(&fleet, &[]).await, [("missing-outcome".to_owned(), 3), ("unpublished".to_owned(), 1)]);
+    ledger.settle_all().await;
+    proven(&fleet, 6).await;
+}
+
+#[tokio::test]
+async fn another_consumer_makes_what_was_proven_too_little() {
+    let (fleet, ledger) = good().await;
+    proven(&fleet, 4).await;
+    sqlx::query("INSERT INTO pipeline.subscriptions (consumer, topic) VALUES ('archive', $1)")
+        .bind(&ledger.uploaded_topic)
+        .execute(&ledger.pool)
+        .await
+        .unwrap();
+    assert_eq!(findings(&fleet, &[]).await, [("missing-outcome".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn a_view_that_counts_other_events_than_were_applied_is_found() {
+    let (fleet, ledger) = good().await;
+    ledger.sql("UPDATE views.document_view SET version = version + 1 WHERE document_id = (SELECT min(document_id::text)::uuid FROM views.document_view)").await;
+    assert_eq!(findings(&fleet, &[]).await, one("projection-count"));
+    ledger.sql("DELETE FROM views.document_view").await;
+    assert_eq!(findings(&fleet, &[]).await, [("projection-count".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn a_record_that_nobody_committed_is_found_and_a_pruned_event_is_not() {
+    let (fleet, ledger) = good().await;
+    topic::publish_all(&fleet, &ledger.pool).await;
+    let forged = Published { event_id: Uuid::now_v7(), ..topic::published(&ledger.pool).await.remove(0) };
+    topic::produce(&fleet, &[forged]).await;
+    assert_eq!(findings(&fleet, &["--topics"]).await, one("uncommitted-record"));
+    // As housekeeping drops the day of the ledger's first event.
+    let (fleet, ledger) = good().await;
+    ledger.sql("UPDATE pipeline.inbox SET event_day = event_day - 40 WHERE event_id IN (SELECT event_id FROM pipeline.outbox_events WHERE id = 1)").await;
+    ledger.sql("DELETE FROM pipeline.outbox_events WHERE id = 1").await;
+    assert_eq!(
+        findings(&fleet, &[]).await,
+        [("unknown-event".to_owned(), 3), ("unknown-cause".to_owned(), 1), ("version-gap".to_owned(), 1)]
+    );
+    ledger.sql("UPDATE pipeline.audit_horizon SET pruned_before = clock_timestamp() - interval '30 days'").await;
+    assert_eq!(findings(&fleet, &[]).await, []);
+}
+
+#[tokio::test]
+async fn an_offset_committed_ahead_of_its_settlement_is_found() {
+    let (fleet, ledger) = good().await;
+    topic::publish_all(&fleet, &ledger.pool).await;
+    crate::status::commit(&fleet, "av-scan", &ledger.uploaded_topic, 2);
+    assert_eq!(findings(&fleet, &["--topics"]).await, []);
+    ledger.sql("DELETE FROM pipeline.inbox WHERE consumer = 'av-scan' AND event_id IN (SELECT event_id FROM pipeline.outbox_events WHERE id = 1)").await;
+    let expected = [("missing-outcome".to_owned(), 1), ("committed-without-outcome".to_owned(), 1)];
+    assert_eq!(findings(&fleet, &["--full", "--topics"]).await, expected);
+}
+
+#[tokio::test]
+async fn a_topic_is_read_again_only_from_where_it_was_proven() {
+    let (fleet, ledger) = good().await;
+    topic::publish_all(&fleet, &ledger.pool).await;
+    for consumer in ["av-scan", "webhook-dispatcher", "projection-builder"] {
+        crate::status::commit(&fleet, consumer, &ledger.uploaded_topic, 2);
+    }
+    assert_eq!(findings(&fleet, &["--topics"]).await, []);
+    // As if the proof were an hour younger.
+    ledger.sql("UPDATE pipeline.audit_proofs SET up_to_time = up_to_time + interval '1 h' WHERE pass = 'topics'").await;
+    let report = fleet.run(&["audit", "--topics", "--json"]).await.json();
+    assert!(report["topics"].as_array().unwrap().iter().any(|topic| topic["records"] == 0), "{report}");
+    let whole = fleet.run(&["audit", "--topics", "--full", "--json"]).await.json();
+    assert!(whole["topics"].as_array().unwrap().iter().all(|topic| topic["records"] == 2), "{whole}");
+}
+
+#[tokio::test]
+async fn a_queue_that_is_too_late_is_a_finding_when_asked_for() {
+    let (fleet, ledger) = good().await;
+    topic::publish_all(&fleet, &ledger.pool).await;
+    let found = findings(&fleet, &["--lag-max", "0s"]).await;
+    assert!(found.iter().all(|(check, _)| check == "late-queue") && found.len() == 1, "{found:?}");
+    assert_eq!(findings(&fleet, &["--lag-max", "1h"]).await, []);
+}
+
+#[tokio::test]
+async fn the_result_is_written_as_metrics_in_one_step() {
+    let (fleet, ledger) = good().await;
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("docfleet.prom");
+    let path = file.to_str().unwrap();
+    assert_eq!(findings(&fleet, &["--metrics-file", path]).await, []);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("docfleet_audit_green_bool 1\n"), "{text}");
+    assert!(text.contains("docfleet_audit_offenders_rows{property=\"L1\",check=\"none\"} 0\n"), "{text}");
+    ledger.sql("DELETE FROM pipeline.inbox WHERE consumer = 'dedup'").await;
+    assert_eq!(findings(&fleet, &["--full", "--metrics-file", path]).await, [("missing-outcome".to_owned(), 2)]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("docfleet_audit_offenders_rows{property=\"L1\",check=\"missing-outcome\"} 2\n"), "{text}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+    assert_eq!(fleet.run(&["audit", "--metrics-file", "/nowhere/x.prom"]).await.code, 1);
 }

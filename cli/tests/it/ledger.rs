@@ -111,6 +111,13 @@ impl Ledger {
                 WHERE o.kind = 'event' ON CONFLICT DO NOTHING"#,
         )
         .await;
+        self.sql(
+            r"INSERT INTO views.document_view (document_id, tenant, region, version, updated_at)
+              SELECT aggregate_id, tenant, region, count(*), clock_timestamp()
+                FROM pipeline.outbox_events WHERE kind = 'event' GROUP BY 1, 2, 3
+              ON CONFLICT (document_id) DO UPDATE SET version = excluded.version",
+        )
+        .await;
     }
 
     /// Lets an event die at a consumer, as the runtime settles it.

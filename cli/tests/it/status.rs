@@ -13,7 +13,7 @@ fn queue<'a>(reading: &'a Value, consumer: &str, topic: &str) -> &'a Value {
     queues.iter().find(|queue| queue["consumer"] == consumer && queue["topic"] == topic).unwrap()
 }
 
-fn commit(fleet: &Fleet, consumer: &str, topic: &str, offset: i64) {
+pub fn commit(fleet: &Fleet, consumer: &str, topic: &str, offset: i64) {
     let member: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", fleet.servers.brokers())
         .set("group.id", format!("{}{consumer}", fleet.prefix))
@@ -87,4 +87,22 @@ async fn failures_the_outbox_and_the_relays_are_shown() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+#[tokio::test]
+async fn rates_the_time_to_empty_and_the_cause_come_from_two_readings() {
+    let fleet = Fleet::fresh().await;
+    let ledger = Ledger::good(&fleet).await;
+    topic::publish_all(&fleet, &ledger.pool).await;
+    let text = fleet.run(&["status"]).await.stdout;
+    assert!(text.contains("no member: start one") && text.contains("never"), "{text}");
+    ledger
+        .sql("INSERT INTO pipeline.consumer_members (member, consumer, partitions, in_flight, waits, started_at, seen_at)
+              VALUES (gen_random_uuid(), 'av-scan', 1, 0, false, now(), clock_timestamp() + interval '1 min')")
+        .await;
+    let reading = fleet.run(&["status", "--over", "100ms", "--json"]).await.json();
+    let queue = queue(&reading, "av-scan", &ledger.uploaded_topic);
+    let rates = (queue["arrival_per_second"].as_f64(), queue["drain_per_second"].as_f64());
+    assert_eq!((rates, &queue["cause"]), ((Some(0.0), Some(0.0)), &"stands still, and nothing is in flight".into()));
+    assert!(queue["eta_seconds"].is_null(), "a queue that stands has no end in sight: {queue}");
 }

@@ -6,6 +6,10 @@ pub const LAG_MESSAGES: &str = "docfleet_consumer_lag_messages";
 pub const LAG_SECONDS: &str = "docfleet_consumer_lag_seconds";
 /// When the two above were read (Unix time): an old reading is not a lag of 0. Label: consumer.
 pub const LAG_READ_AT_SECONDS: &str = "docfleet_consumer_lag_read_timestamp_seconds";
+/// How long this process's backlog takes at its pace of the moment; the signal to scale by. Label: consumer.
+pub const DRAIN_SECONDS: &str = "docfleet_drain_seconds";
+/// When it was read (Unix time): while something is away the last value stays. Label: consumer.
+pub const DRAIN_READ_AT_SECONDS: &str = "docfleet_drain_read_timestamp_seconds";
 /// Messages delivered and not settled. Label: consumer.
 pub const IN_FLIGHT_MESSAGES: &str = "docfleet_consumer_in_flight_messages";
 pub const IN_FLIGHT_BYTES: &str = "docfleet_consumer_in_flight_bytes";

@@ -3,13 +3,19 @@ use docfleet_pipeline::{
     Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
 };
 
-use crate::view::{self, Fact};
+use crate::{
+    rebuild,
+    table::Table,
+    view::{self, Fact},
+};
 
 /// All of its job is SQL, so all of it is in `record`.
 pub struct ProjectionBuilder;
 
 impl ProjectionBuilder {
-    pub async fn new(_setup: Setup) -> anyhow::Result<Self> {
+    pub async fn new(setup: Setup) -> anyhow::Result<Self> {
+        let builder = rebuild::Builder::new(setup.pool.clone(), setup.registry.clone());
+        setup.spawn("rebuild", builder.run(setup.shutdown.clone()));
         Ok(Self)
     }
 }
@@ -28,6 +34,6 @@ impl Handler for ProjectionBuilder {
     async fn record(&self, batch: &[Worked<DocumentEvent, ()>], settlement: &mut Settlement<'_>) -> Recorded {
         let facts: Vec<Fact<'_>> =
             batch.iter().map(|w| Fact { meta: &w.message.meta, event: &w.message.event }).collect();
-        view::apply(settlement.connection(), &facts).await.map_err(|e| of_database(&e))
+        view::apply(settlement.connection(), Table::LIVE, &facts).await.map_err(|e| of_database(&e))
     }
 }

@@ -6,9 +6,11 @@ use docfleet_events::{
     DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, EventMeta,
     ScanVerdict, TextOutcome,
 };
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::table::Table;
 
 /// An event of one kind, with when and where.
 #[derive(Debug, Clone, Copy)]
@@ -22,18 +24,22 @@ pub(crate) type VirusScanned<'a> = BTreeMap<Uuid, At<'a, DocumentVirusScanned>>;
 pub(crate) type Deduplicated<'a> = BTreeMap<Uuid, At<'a, DocumentDeduplicated>>;
 pub(crate) type TextExtracted<'a> = BTreeMap<Uuid, At<'a, DocumentTextExtracted>>;
 
-pub(crate) async fn uploaded(connection: &mut PgConnection, events: &Uploaded<'_>) -> Result<(), sqlx::Error> {
+pub(crate) async fn uploaded(
+    connection: &mut PgConnection,
+    table: Table,
+    events: &Uploaded<'_>,
+) -> Result<(), sqlx::Error> {
     if events.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        r"UPDATE views.document_view AS v
+    sqlx::query(AssertSqlSafe(format!(
+        r"UPDATE {table} AS v
              SET file_name = u.file_name, declared_mime = u.declared_mime, size_bytes = u.size_bytes, blob_key = u.blob_key,
                  uploaded_at = u.at
             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::text[])
                  AS u (document_id, at, file_name, declared_mime, size_bytes, blob_key)
-           WHERE v.document_id = u.document_id AND (v.uploaded_at IS NULL OR v.uploaded_at <= u.at)",
-    )
+           WHERE v.document_id = u.document_id AND (v.uploaded_at IS NULL OR v.uploaded_at <= u.at)"
+    )))
     .bind(documents(events))
     .bind(times(events))
     .bind(column(events, |e| storable(&e.file_name)))
@@ -45,17 +51,21 @@ pub(crate) async fn uploaded(connection: &mut PgConnection, events: &Uploaded<'_
     Ok(())
 }
 
-pub(crate) async fn virus_scanned(connection: &mut PgConnection, events: &VirusScanned<'_>) -> Result<(), sqlx::Error> {
+pub(crate) async fn virus_scanned(
+    connection: &mut PgConnection,
+    table: Table,
+    events: &VirusScanned<'_>,
+) -> Result<(), sqlx::Error> {
     if events.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        r"UPDATE views.document_view AS v
+    sqlx::query(AssertSqlSafe(format!(
+        r"UPDATE {table} AS v
              SET verdict = u.verdict, signature = u.signature, scan_reason = u.reason, engine = u.engine, scanned_at = u.at
             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[])
                  AS u (document_id, at, verdict, signature, reason, engine)
-           WHERE v.document_id = u.document_id AND (v.scanned_at IS NULL OR v.scanned_at <= u.at)",
-    )
+           WHERE v.document_id = u.document_id AND (v.scanned_at IS NULL OR v.scanned_at <= u.at)"
+    )))
     .bind(documents(events))
     .bind(times(events))
     .bind(column(events, |e| verdict(e.verdict)))
@@ -67,18 +77,22 @@ pub(crate) async fn virus_scanned(connection: &mut PgConnection, events: &VirusS
     Ok(())
 }
 
-pub(crate) async fn deduplicated(connection: &mut PgConnection, events: &Deduplicated<'_>) -> Result<(), sqlx::Error> {
+pub(crate) async fn deduplicated(
+    connection: &mut PgConnection,
+    table: Table,
+    events: &Deduplicated<'_>,
+) -> Result<(), sqlx::Error> {
     if events.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        r"UPDATE views.document_view AS v
+    sqlx::query(AssertSqlSafe(format!(
+        r"UPDATE {table} AS v
              SET dedup_outcome = u.outcome, duplicate_of = u.duplicate_of, refused_reason = u.reason, sha256 = u.sha256,
                  mime = u.mime, deduplicated_at = u.at
             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[])
                  AS u (document_id, at, outcome, duplicate_of, reason, sha256, mime)
-           WHERE v.document_id = u.document_id AND (v.deduplicated_at IS NULL OR v.deduplicated_at <= u.at)",
-    )
+           WHERE v.document_id = u.document_id AND (v.deduplicated_at IS NULL OR v.deduplicated_at <= u.at)"
+    )))
     .bind(documents(events))
     .bind(times(events))
     .bind(column(events, |e| dedup_outcome(e.outcome)))
@@ -93,21 +107,22 @@ pub(crate) async fn deduplicated(connection: &mut PgConnection, events: &Dedupli
 
 pub(crate) async fn text_extracted(
     connection: &mut PgConnection,
+    table: Table,
     events: &TextExtracted<'_>,
 ) -> Result<(), sqlx::Error> {
     if events.is_empty() {
         return Ok(());
     }
     let pages = column(events, |e| serde_json::to_value(&e.pages).map_err(|error| sqlx::Error::Encode(error.into())));
-    sqlx::query(
-        r"UPDATE views.document_view AS v
+    sqlx::query(AssertSqlSafe(format!(
+        r"UPDATE {table} AS v
              SET text_outcome = u.outcome, text_reason = u.reason, pages = u.pages, page_count = u.page_count,
                  language = u.language, confidence = u.confidence, text_key = u.text_key, excerpt = u.excerpt, read_at = u.at
             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::jsonb[], $6::int[], $7::text[],
                         $8::float8[], $9::text[], $10::text[])
                  AS u (document_id, at, outcome, reason, pages, page_count, language, confidence, text_key, excerpt)
-           WHERE v.document_id = u.document_id AND (v.read_at IS NULL OR v.read_at <= u.at)",
-    )
+           WHERE v.document_id = u.document_id AND (v.read_at IS NULL OR v.read_at <= u.at)"
+    )))
     .bind(documents(events))
     .bind(times(events))
     .bind(column(events, |e| text_outcome(e.outcome)))

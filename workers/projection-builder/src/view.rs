@@ -1,4 +1,4 @@
-//! `views.document_view`: one row per document, in whatever order its events come.
+//! The view's table: one row per document, in whatever order its events come.
 //!
 //! First each event is counted, which makes the rows that are missing and locks all of them in the order of their ids, so
 //! that two settlements with the same documents can not deadlock. Then each stage writes its own columns and no others.
@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 
 use docfleet_events::{DocumentEvent, EventMeta};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
-use crate::stage::{self, At};
+use crate::{
+    stage::{self, At},
+    table::Table,
+};
 
 /// An event as it arrived.
 #[derive(Debug, Clone, Copy)]
@@ -21,14 +24,14 @@ pub struct Fact<'a> {
 /// Applies each of `facts` once. Within the caller's transaction, which knows what was applied before.
 ///
 /// Statements: one and one more per kind of event in the batch, whatever its size.
-pub async fn apply(connection: &mut PgConnection, facts: &[Fact<'_>]) -> Result<(), sqlx::Error> {
-    count(connection, facts).await?;
+pub async fn apply(connection: &mut PgConnection, table: Table, facts: &[Fact<'_>]) -> Result<(), sqlx::Error> {
+    count(connection, table, facts).await?;
     let mut latest = Latest::default();
     facts.iter().for_each(|fact| latest.add(*fact));
-    stage::uploaded(connection, &latest.uploaded).await?;
-    stage::virus_scanned(connection, &latest.virus_scanned).await?;
-    stage::deduplicated(connection, &latest.deduplicated).await?;
-    stage::text_extracted(connection, &latest.text_extracted).await
+    stage::uploaded(connection, table, &latest.uploaded).await?;
+    stage::virus_scanned(connection, table, &latest.virus_scanned).await?;
+    stage::deduplicated(connection, table, &latest.deduplicated).await?;
+    stage::text_extracted(connection, table, &latest.text_extracted).await
 }
 
 /// The last event of each kind and document: an UPDATE can not choose between two.
@@ -58,7 +61,7 @@ impl<'a> Latest<'a> {
     }
 }
 
-async fn count(connection: &mut PgConnection, facts: &[Fact<'_>]) -> Result<(), sqlx::Error> {
+async fn count(connection: &mut PgConnection, table: Table, facts: &[Fact<'_>]) -> Result<(), sqlx::Error> {
     let mut documents: BTreeMap<Uuid, (&EventMeta, i64)> = BTreeMap::new();
     for fact in facts {
         documents.entry(fact.event.document_id()).or_insert((fact.meta, 0)).1 += 1;
@@ -66,14 +69,14 @@ async fn count(connection: &mut PgConnection, facts: &[Fact<'_>]) -> Result<(), 
     if documents.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        r"INSERT INTO views.document_view AS v (document_id, tenant, region, version, updated_at)
+    sqlx::query(AssertSqlSafe(format!(
+        r"INSERT INTO {table} AS v (document_id, tenant, region, version, updated_at)
           SELECT u.*, clock_timestamp()
             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[]) AS u (document_id, tenant, region, events)
            ORDER BY u.document_id
           ON CONFLICT (document_id) DO UPDATE
-             SET version = v.version + excluded.version, updated_at = excluded.updated_at",
-    )
+             SET version = v.version + excluded.version, updated_at = excluded.updated_at"
+    )))
     .bind(documents.keys().copied().collect::<Vec<_>>())
     .bind(documents.values().map(|(meta, _)| meta.tenant.as_str()).collect::<Vec<_>>())
     .bind(documents.values().map(|(meta, _)| meta.region.as_str()).collect::<Vec<_>>())

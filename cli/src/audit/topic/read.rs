@@ -28,8 +28,10 @@ pub struct Page {
     pub foreign: i64,
     pub partitions: Vec<i32>,
     pub offsets: Vec<i64>,
-    pub event_ids: Vec<uuid::Uuid>,
+    /// None in a foreign record.
+    pub event_ids: Vec<Option<uuid::Uuid>>,
     pub digests: Vec<Vec<u8>>,
+    pub written_at_ms: Vec<i64>,
 }
 
 /// From where on the topic is complete.
@@ -48,13 +50,23 @@ struct Span {
 }
 
 /// Reads what the topic holds now. What is written meanwhile is not waited for. A topic that does not exist is empty.
-pub fn to_the_end(observer: &BaseConsumer, topic: &str, pages: &Sender<Page>) -> Result<Start, Error> {
+/// With `after` only what was written since.
+pub fn to_the_end(
+    observer: &BaseConsumer,
+    topic: &str,
+    after: Option<OffsetDateTime>,
+    pages: &Sender<Page>,
+) -> Result<Start, Error> {
     let mut spans = spans_of(observer, topic)?;
+    if let Some(after) = after {
+        begin_at(observer, topic, &mut spans, after)?;
+    }
     let mut open: Vec<i32> =
         spans.iter().filter(|(_, span)| span.low < span.high).map(|(partition, _)| *partition).collect();
     let mut assignment = TopicPartitionList::with_capacity(open.len());
     for partition in &open {
-        assignment.add_partition_offset(topic, *partition, Offset::Beginning)?;
+        let low = spans.get(partition).map_or(Offset::Beginning, |span| Offset::Offset(span.low));
+        assignment.add_partition_offset(topic, *partition, low)?;
     }
     if !open.is_empty() {
         observer.assign(&assignment)?;
@@ -103,6 +115,33 @@ fn spans_of(observer: &BaseConsumer, topic: &str) -> Result<BTreeMap<i32, Span>,
     Ok(spans)
 }
 
+/// Moves the beginnings up to the first record at or after that time. Every record that was written since lies behind it.
+fn begin_at(
+    observer: &BaseConsumer,
+    topic: &str,
+    spans: &mut BTreeMap<i32, Span>,
+    after: OffsetDateTime,
+) -> Result<(), Error> {
+    let after_ms = i64::try_from(after.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    let mut asked = TopicPartitionList::with_capacity(spans.len());
+    for partition in spans.keys() {
+        asked.add_partition_offset(topic, *partition, Offset::Offset(after_ms))?;
+    }
+    let found = observer.offsets_for_times(asked, KAFKA_TIMEOUT)?;
+    for element in found.elements_for_topic(topic) {
+        let Some(span) = spans.get_mut(&element.partition()) else { continue };
+        let low = match element.offset() {
+            Offset::Offset(offset) => offset,
+            // Nothing is that young.
+            _ => span.high,
+        };
+        if low > span.low {
+            (span.low, span.first_at) = (low, Some(after));
+        }
+    }
+    Ok(())
+}
+
 /// The latest of the partitions' beginnings: before it some partition is not complete.
 fn start_of(spans: &BTreeMap<i32, Span>) -> Start {
     let mut start = Start::Whole;
@@ -125,13 +164,12 @@ impl Page {
     fn add(&mut self, message: &BorrowedMessage<'_>) {
         self.records += 1;
         let header = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "event_id"));
-        let Some(event_id) = header.and_then(|header| event_id_of(header.value?)) else {
-            self.foreign += 1;
-            return;
-        };
+        let event_id = header.and_then(|header| event_id_of(header.value?));
+        self.foreign += i64::from(event_id.is_none());
         self.partitions.push(message.partition());
         self.offsets.push(message.offset());
         self.event_ids.push(event_id);
+        self.written_at_ms.push(message.timestamp().to_millis().unwrap_or(0));
         self.digests.push(Sha256::digest(message.payload().unwrap_or_default()).to_vec());
     }
 }

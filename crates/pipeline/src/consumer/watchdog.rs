@@ -1,5 +1,7 @@
 //! Asks the broker, not the consumer, how far behind we are; publishes the lag; calls a stall a crash.
 
+mod drain;
+
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -11,6 +13,8 @@ use rdkafka::{
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+
+use drain::{Drain, Stand};
 
 use super::progress::{PartitionProgress, Progress};
 use crate::{KafkaConfig, broker::client, clock, message::TopicPartition, metric};
@@ -43,7 +47,7 @@ pub(crate) async fn watch(
     std::thread::Builder::new()
         .name(format!("watch-{consumer}"))
         .spawn(move || {
-            let mut watchdog = Watchdog { consumer, stall_after, behind: HashMap::new() };
+            let mut watchdog = Watchdog { consumer, stall_after, behind: HashMap::new(), drain: Drain::default() };
             while !stop.is_cancelled() {
                 let round = Instant::now();
                 if let Some(partition) = watchdog.look(&observer, &progress) {
@@ -75,6 +79,7 @@ struct Watchdog {
     stall_after: Duration,
     /// Every partition of the last reading; none for one that was not behind.
     behind: HashMap<TopicPartition, Option<Behind>>,
+    drain: Drain,
 }
 
 impl Watchdog {
@@ -88,6 +93,7 @@ impl Watchdog {
             publish(self.consumer, &gone, 0, 0.0);
         }
         let mut complete = true;
+        let mut stands = HashMap::with_capacity(partitions.len());
         for (source, state) in partitions {
             // A broker that is away gives no reading: the age of the last one shows it, and the client reconnects by itself.
             let Ok((low, high)) = observer.fetch_watermarks(&source.topic, source.partition, ANSWER_TIMEOUT) else {
@@ -98,6 +104,9 @@ impl Watchdog {
             let at = state.frontier.or_else(|| committed(observer, &source)).unwrap_or(low).max(low);
             let lag = (high - at).max(0);
             publish(self.consumer, &source, lag, lag_seconds(&state, lag, clock::now_ms()));
+            if !state.waits {
+                stands.insert(source.clone(), Stand { at, lag });
+            }
             let before = self.behind.get(&source).copied().flatten();
             let now = Instant::now();
             let behind = still_behind(before, at, lag, has_a_reason(&state, progress.is_excused()), now);
@@ -107,9 +116,20 @@ impl Watchdog {
             }
         }
         if complete {
+            self.publish_drain(&stands, progress.is_held_up());
             metrics::gauge!(metric::LAG_READ_AT_SECONDS, "consumer" => self.consumer).set(seconds(clock::now_ms()));
         }
         None
+    }
+}
+
+impl Watchdog {
+    /// Without a value the last one stays, and its time with it.
+    fn publish_drain(&mut self, stands: &HashMap<TopicPartition, Stand>, held_up: bool) {
+        if let Some(seconds_left) = self.drain.read(stands, held_up, Instant::now()) {
+            metrics::gauge!(metric::DRAIN_SECONDS, "consumer" => self.consumer).set(seconds_left);
+            metrics::gauge!(metric::DRAIN_READ_AT_SECONDS, "consumer" => self.consumer).set(seconds(clock::now_ms()));
+        }
     }
 }
 

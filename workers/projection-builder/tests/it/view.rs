@@ -1,6 +1,6 @@
 use docfleet_events::ScanVerdict;
 use docfleet_testkit::Database;
-use projection_builder::view::apply;
+use projection_builder::{Table, view::apply};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -11,7 +11,7 @@ use crate::facts::{Owned, deduplicated, read, scanned, story, uploaded};
 async fn applied(pool: &PgPool, facts: &[&Owned]) {
     let mut transaction = pool.begin().await.unwrap();
     let facts: Vec<_> = facts.iter().map(|owned| owned.fact()).collect();
-    apply(&mut transaction, &facts).await.unwrap();
+    apply(&mut transaction, Table::LIVE, &facts).await.unwrap();
     transaction.commit().await.unwrap();
 }
 

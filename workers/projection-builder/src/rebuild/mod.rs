@@ -1,0 +1,162 @@
+//! The view built anew beside the live one, while that goes on: blue and green.
+//!
+//! The row of a document is a function of its events that are *done* here. So the standby is filled document by document,
+//! each folded from all its events at once, and follows by folding again those documents that were touched since. Nothing
+//! has to be applied exactly once, so a crash, a takeover and a repeated step cost time only.
+//!
+//! In the order of the flow: [`build`] (the row of the build, its lease) → [`read`] (events of whole documents) → [`fold`]
+//! (rows of the standby) → [`follow`] (catch up) → [`compare`] → [`standby`] (make, switch, drop).
+
+mod build;
+mod compare;
+mod fold;
+mod follow;
+mod read;
+mod standby;
+
+use std::time::{Duration, Instant};
+
+use docfleet_outbox::Registry;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use build::{Build, State, Wanted};
+
+/// Between looks for something to do.
+const IDLE: Duration = Duration::from_secs(2);
+/// Documents in one step: some thousand events, in one statement for each kind.
+const STEP_DOCUMENTS: i64 = 2_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Database(#[from] sqlx::Error),
+    #[error("row {row} of the outbox: {error}")]
+    Event { row: i64, error: docfleet_outbox::Error },
+    #[error("another replica took the build over")]
+    LeaseLost,
+    /// The switch would hold writers up for too long; it is tried again when the standby is nearer.
+    #[error("the standby is {documents} documents behind")]
+    Behind { documents: usize },
+    #[error("decoding ended in a panic")]
+    Panicked,
+}
+
+/// Runs in every replica; the lease lets one of them work.
+pub struct Builder {
+    pool: PgPool,
+    registry: Registry,
+    owner: Uuid,
+    step_documents: i64,
+}
+
+impl Builder {
+    pub fn new(pool: PgPool, registry: Registry) -> Self {
+        Self { pool, registry, owner: Uuid::new_v4(), step_documents: STEP_DOCUMENTS }
+    }
+
+    /// Smaller steps than usual, for tests that end between two.
+    #[must_use]
+    pub fn with_step(self, documents: i64) -> Self {
+        Self { step_documents: documents, ..self }
+    }
+
+    /// Until `shutdown`. What fails is written down where operators look, and tried again.
+    ///
+    /// # Errors
+    /// None: a build that fails must not take the live view's builder down.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        while !shutdown.is_cancelled() {
+            let pause = match self.step().await {
+                Ok(Some(pause)) => pause,
+                Ok(None) => IDLE,
+                Err(error) => {
+                    tracing::warn!(detail = %error, "the build of a view waits");
+                    build::complain(&self.pool, self.owner, &error).await;
+                    IDLE
+                }
+            };
+            if !pause.is_zero() && shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                break;
+            }
+        }
+        build::let_go(&self.pool, self.owner).await;
+        Ok(())
+    }
+
+    /// One step of the build there is: how long to pause after it, or none when there was nothing to do.
+    ///
+    /// # Errors
+    /// What is away, or can not be read. The step has left no trace.
+    pub async fn step(&self) -> Result<Option<Duration>, Error> {
+        let Some(mut build) = build::claim(&self.pool, self.owner).await? else { return Ok(None) };
+        if build.wanted == Some(Wanted::Drop) {
+            standby::end(&self.pool, &build).await?;
+            return Ok(Some(Duration::ZERO));
+        }
+        match build.state {
+            State::Building if build.is_new() && !follow::begin(&self.pool, &build).await? => Ok(None),
+            State::Building if !build.filled => self.fill(&build).await.map(Some),
+            State::Building => {
+                let behind = follow::once(&self.pool, &self.registry, &mut build).await?;
+                if behind <= follow::NEAR_DOCUMENTS {
+                    compare::run(&self.pool, &build, State::Ready).await?;
+                }
+                Ok(Some(Duration::ZERO))
+            }
+            State::Ready | State::Switched => {
+                follow::once(&self.pool, &self.registry, &mut build).await?;
+                match build.wanted {
+                    Some(Wanted::Switch | Wanted::Back) => {
+                        standby::switch(&self.pool, &self.registry, &build).await?;
+                    }
+                    Some(Wanted::Compare) => compare::run(&self.pool, &build, build.state).await?,
+                    Some(Wanted::Drop) | None => return Ok(None),
+                }
+                Ok(Some(Duration::ZERO))
+            }
+        }
+    }
+
+    /// The next documents in the order of their ids.
+    async fn fill(&self, build: &Build) -> Result<Duration, Error> {
+        let started = Instant::now();
+        let mut transaction = self.pool.begin().await?;
+        if build.is_new() {
+            standby::make(&mut transaction).await?;
+        }
+        let page = read::after(&mut transaction, build.after_document, self.step_documents).await?;
+        let (last, documents) = (page.last, page.documents);
+        let facts = page.decode(&self.registry).await?;
+        let events = i64::try_from(facts.events.len()).unwrap_or(i64::MAX);
+        let carried = fold::fill(&mut transaction, &facts).await?;
+        let took = started.elapsed();
+        let filled = documents < self.step_documents;
+        if filled {
+            standby::index(&mut transaction).await?;
+        }
+        build.advance(&mut transaction, build::Step { last, documents, events, carried, took, filled }).await?;
+        transaction.commit().await?;
+        let due = build.events_per_second.map_or(Duration::ZERO, |rate| due(events, rate));
+        Ok(due.saturating_sub(started.elapsed()))
+    }
+}
+
+/// How long so many events may take.
+#[allow(clippy::cast_precision_loss)]
+fn due(events: i64, per_second: i32) -> Duration {
+    Duration::from_secs_f64(events.max(0) as f64 / f64::from(per_second.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_takes_as_long_as_its_events_may() {
+        assert_eq!(due(5_000, 1_000), Duration::from_secs(5));
+        assert_eq!(due(0, 1), Duration::ZERO);
+        assert_eq!(due(1, 0), Duration::from_secs(1), "a rate of nothing is refused by the table");
+    }
+}

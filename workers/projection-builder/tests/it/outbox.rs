@@ -1,0 +1,136 @@
+use docfleet_events::{
+    DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, EventMeta,
+};
+use docfleet_outbox::{Draft, Input, Outbox, Registry, RegistryConfig, codec};
+use docfleet_testkit::{Database, Servers};
+use projection_builder::{
+    Table,
+    rebuild::Builder,
+    view::{Fact, apply},
+};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::facts::story;
+
+/// A database whose view is built as the worker does it, from events of a real outbox.
+pub struct Fleet {
+    pub pool: PgPool,
+    pub registry: Registry,
+    outbox: Outbox,
+}
+
+impl Fleet {
+    pub async fn fresh() -> Self {
+        let registry = Registry::new(&RegistryConfig { url: Servers::running().registry_url() }).unwrap();
+        registry.pin::<DocumentUploaded>().await.unwrap();
+        registry.pin::<DocumentVirusScanned>().await.unwrap();
+        registry.pin::<DocumentDeduplicated>().await.unwrap();
+        registry.pin::<DocumentTextExtracted>().await.unwrap();
+        let outbox = Outbox::new(registry.clone(), "");
+        Self { pool: Database::fresh().await.pool(), registry, outbox }
+    }
+
+    /// All four events of so many new documents.
+    pub async fn write(&self, documents: usize) -> Vec<Uuid> {
+        let ids: Vec<Uuid> = (0..documents).map(|_| Uuid::now_v7()).collect();
+        for id in &ids {
+            let drafts = story(*id).into_iter().map(|owned| draft(owned.event)).collect();
+            let mut transaction = self.pool.begin().await.unwrap();
+            self.outbox.append(&mut transaction, drafts).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        ids
+    }
+
+    /// What the handler does in its settlement, with at most so many events that have no outcome yet.
+    pub async fn settle(&self, events: i64) -> usize {
+        let mut transaction = self.pool.begin().await.unwrap();
+        let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+            r#"WITH next AS (
+                   INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, topic, partition, "offset")
+                   SELECT 'projection-builder', o.event_id, (o.created_at AT TIME ZONE 'UTC')::date, 'done', o.topic, 0, o.id
+                     FROM pipeline.outbox_events o
+                    WHERE NOT EXISTS (SELECT FROM pipeline.inbox i WHERE i.event_id = o.event_id)
+                    ORDER BY o.id LIMIT $1
+                   RETURNING event_id)
+               SELECT o.event_id, o.payload FROM next JOIN pipeline.outbox_events o USING (event_id) ORDER BY o.id"#,
+        )
+        .bind(events)
+        .fetch_all(&mut *transaction)
+        .await
+        .unwrap();
+        let mut decoded: Vec<(EventMeta, DocumentEvent)> = Vec::new();
+        for (_, payload) in &rows {
+            let (schema, datum) = codec::unframe(payload).unwrap();
+            decoded.push(DocumentEvent::decode(&*self.registry.schema(schema).await.unwrap(), datum).unwrap());
+        }
+        let facts: Vec<Fact<'_>> = decoded.iter().map(|(meta, event)| Fact { meta, event }).collect();
+        apply(&mut transaction, Table::LIVE, &facts).await.unwrap();
+        transaction.commit().await.unwrap();
+        facts.len()
+    }
+
+    pub async fn settle_all(&self) {
+        while self.settle(500).await > 0 {}
+    }
+
+    pub async fn ask(&self, compare_only: bool) -> i64 {
+        sqlx::query_scalar(
+            "INSERT INTO pipeline.projection_builds (projection, who, compare_only) VALUES ('document_view', 'test', $1) RETURNING id",
+        )
+        .bind(compare_only)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    pub async fn want(&self, wanted: &str) {
+        sqlx::query("UPDATE pipeline.projection_builds SET wanted = $1 WHERE ended_at IS NULL")
+            .bind(wanted)
+            .execute(&self.pool)
+            .await
+            .unwrap();
+    }
+
+    pub fn builder(&self) -> Builder {
+        Builder::new(self.pool.clone(), self.registry.clone()).with_step(10)
+    }
+
+    pub async fn state(&self, build: i64) -> String {
+        sqlx::query_scalar("SELECT state FROM pipeline.projection_builds WHERE id = $1")
+            .bind(build)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// Rows compared, rows that differ, whether the hashes are equal.
+    pub async fn compared(&self, build: i64) -> (i64, i64, bool) {
+        sqlx::query_as(
+            "SELECT rows_compared, rows_differing, live_hash = standby_hash FROM pipeline.projection_builds WHERE id = $1",
+        )
+        .bind(build)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    pub async fn sql(&self, statement: &'static str) {
+        sqlx::raw_sql(statement).execute(&self.pool).await.unwrap();
+    }
+
+    pub async fn number(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+fn draft(event: DocumentEvent) -> Draft {
+    let (tenant, region) = ("acme", "eu");
+    match event {
+        DocumentEvent::Uploaded(event) => Draft::first(event, tenant, region, None),
+        DocumentEvent::VirusScanned(event) => Draft::first(event, tenant, region, None),
+        DocumentEvent::Deduplicated(event) => Draft::first(event, tenant, region, None),
+        DocumentEvent::TextExtracted(event) => Draft::first(event, tenant, region, None),
+    }
+}
