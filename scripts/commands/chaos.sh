@@ -14,6 +14,7 @@ usage() {
     --all         every fault, one after the other; 30 to 45 minutes
     --fault F     one, by its row or its name; may be repeated
     --minutes N   for so long random ones, up to three at once or none
+    --patience N  allows N times the time to recover: for a machine that is busy with something else
     --seed S      repeats the choices of a run, which prints its seed
     --old DIR     for fault 52: the programs of an older version
     --table       writes the results into docs/faults.md
@@ -37,7 +38,7 @@ run() {
     local rounds='' arguments=() only=''
     while (($#)); do
         case $1 in
-            --rounds | --minutes | --seed)
+            --rounds | --minutes | --seed | --patience)
                 [[ ${2:-} =~ ^[0-9]+$ ]] || usage_error "$1 needs a number"
                 if [[ $1 == --rounds ]]; then rounds=$2; else arguments+=("$1" "$2"); fi
                 shift

@@ -85,9 +85,10 @@ impl Topics {
         let topic = format!("{}{topic}", self.prefix);
         let mut sent = Vec::with_capacity(records.len());
         for record in records {
-            let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value) })
-            });
+            let headers = record
+                .headers
+                .iter()
+                .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
             let mut again: FutureRecord<'_, [u8], [u8]> =
                 FutureRecord::to(&topic).partition(record.partition).headers(headers);
             again.key = record.key.as_deref();

@@ -70,7 +70,10 @@ pub fn readers(topic: &str) -> Vec<&'static str> {
 /// What is not as it must be, for people.
 pub async fn drained(fleet: &Fleet, accepted: usize) -> Result<(), String> {
     let waiting = [
-        ("deliveries are pending", fleet.count("SELECT count(*) FROM webhooks.deliveries WHERE status = 'pending'").await),
+        (
+            "deliveries are pending",
+            fleet.count("SELECT count(*) FROM webhooks.deliveries WHERE status = 'pending'").await,
+        ),
         (
             "outbox rows are unpublished",
             fleet.count("SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL").await,

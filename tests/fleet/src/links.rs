@@ -20,8 +20,7 @@ pub struct Links {
 
 impl Links {
     pub async fn start(servers: &OwnServers, known: &Servers) -> Self {
-        let (postgres_url, redis_url, registry_url) =
-            (known.postgres_url(), known.redis_url(), known.registry_url());
+        let (postgres_url, redis_url, registry_url) = (known.postgres_url(), known.redis_url(), known.registry_url());
         let at = |address: &str| address.parse::<SocketAddr>().unwrap();
         // A broker tells its clients where to connect: to this port, which it was told.
         let behind = SocketAddr::from(([127, 0, 0, 1], servers.port("kafka-proxied")));

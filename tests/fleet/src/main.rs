@@ -24,6 +24,9 @@ struct Arguments {
     all: bool,
     #[arg(long)]
     minutes: Option<u64>,
+    /// Multiplies the time that a recovery may take
+    #[arg(long, default_value_t = 1)]
+    patience: u32,
     #[arg(long, default_value_t = rand::random())]
     seed: u64,
     #[arg(long)]
@@ -45,7 +48,7 @@ async fn main() -> ExitCode {
     }
     let Some(chosen) = chosen(&arguments) else { return ExitCode::from(2) };
     eprintln!("--seed {}", arguments.seed);
-    let mut runner = Runner::new(arguments.seed);
+    let mut runner = Runner::new(arguments.seed, arguments.patience);
     let mut records = Vec::new();
     for nemesis in chosen {
         records.push(runner.one(nemesis).await);

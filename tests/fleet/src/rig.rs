@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// All that the outbox still has.
-const REPUBLISH: &[&str] = &["relay", "republish", "--from", "1970-01-01T00:00:00Z", "--to", "2999-01-01T00:00:00Z", "--yes"];
+const REPUBLISH: &[&str] =
+    &["relay", "republish", "--from", "1970-01-01T00:00:00Z", "--to", "2999-01-01T00:00:00Z", "--yes"];
 
 /// Everything that a fault is tried on. Good for many faults, for as long as all end well.
 pub struct Rig {
@@ -35,7 +36,15 @@ impl Rig {
         fleet.client.subscribe(&receiver.serve().await).await;
         let load = Load::new(fleet.client.clone());
         let random = StdRng::seed_from_u64(seed);
-        Self { fleet, load, poisons: Poisons::default(), random, findings: Vec::new(), receiver, checked: HashMap::new() }
+        Self {
+            fleet,
+            load,
+            poisons: Poisons::default(),
+            random,
+            findings: Vec::new(),
+            receiver,
+            checked: HashMap::new(),
+        }
     }
 
     /// The links are well, and everything that is down is started, as an orchestrator does.

@@ -29,14 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Runs faults one after the other on one rig, for as long as they end well.
 pub struct Runner {
     seed: u64,
+    /// Multiplies the time that a recovery may take: for a machine that is busy with something else.
+    patience: u32,
     random: StdRng,
     rig: Option<Rig>,
     journal: Journal,
 }
 
 impl Runner {
-    pub fn new(seed: u64) -> Self {
-        Self { seed, random: StdRng::seed_from_u64(seed), rig: None, journal: Journal::of(STATE) }
+    pub fn new(seed: u64, patience: u32) -> Self {
+        Self { seed, patience, random: StdRng::seed_from_u64(seed), rig: None, journal: Journal::of(STATE) }
     }
 
     /// One fault alone; its record is in the journal, too.
@@ -76,7 +78,8 @@ impl Runner {
             self.rig = None;
             OwnServers::forget(STATE);
         }
-        let seconds = record.recovered_seconds.map(|seconds| format!(", recovered in {seconds:.1} s")).unwrap_or_default();
+        let seconds =
+            record.recovered_seconds.map(|seconds| format!(", recovered in {seconds:.1} s")).unwrap_or_default();
         eprintln!(
             "--- {} {}: {:?}{seconds}, {} documents, {:.0} s in all{}{}",
             record.row,
@@ -121,7 +124,7 @@ impl Runner {
         rig.heal();
         let healed = Instant::now();
         in_time("the last uploads", load.ended()).await;
-        rig.recovered(fault.recovers_within).await;
+        rig.recovered(fault.recovers_within * self.patience).await;
         record.recovered_seconds = Some(healed.elapsed().as_secs_f64());
         record.documents = rig.load.accepted() - before;
         rig.check().await;

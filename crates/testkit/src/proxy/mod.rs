@@ -3,6 +3,8 @@
 
 mod connection;
 mod sight;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::SocketAddr,

@@ -64,7 +64,8 @@ impl Nemesis for BrokenMessages {
         Box::pin(async {
             let dead = rig.fleet.count("SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead'").await;
             if usize::try_from(dead).unwrap() >= rig.poisons.letters() {
-                rig.findings.push("a message of an unknown schema was called dead before the schema was known".to_owned());
+                rig.findings
+                    .push("a message of an unknown schema was called dead before the schema was known".to_owned());
             }
             for number in 2..10 {
                 if Some(Self::register(rig, number).await) >= self.unknown {
@@ -135,15 +136,17 @@ impl Nemesis for KeyFails {
     }
 
     fn inject<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
-        Box::pin(rig.fleet.execute(
-            "CREATE FUNCTION views.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        Box::pin(
+            rig.fleet.execute(
+                "CREATE FUNCTION views.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                  IF hashtext(NEW.document_id::text) % 10 = 0 THEN RAISE EXCEPTION 'refused by a test'; END IF;
                  RETURN NEW;
              END $$;
              CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON views.document_view
                  FOR EACH ROW EXECUTE FUNCTION views.refuse()"
-                .to_owned(),
-        ))
+                    .to_owned(),
+            ),
+        )
     }
 
     fn heal<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {

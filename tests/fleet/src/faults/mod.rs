@@ -57,8 +57,16 @@ pub fn all() -> Vec<Box<dyn Nemesis>> {
 
 /// Row, fault, and the test that has it, as in docs/guarantees.md; or why it does not apply.
 pub const ELSEWHERE: [(u8, &str, &str); 12] = [
-    (6, "a slow transaction has the smaller id", "`pipeline::it::relaying::a_slow_transaction_with_a_smaller_id_is_published_too`"),
-    (7, "an early transaction id, a late lock", "`pipeline::it::relaying::a_slow_transaction_with_a_smaller_id_is_published_too`"),
+    (
+        6,
+        "a slow transaction has the smaller id",
+        "`pipeline::it::relaying::a_slow_transaction_with_a_smaller_id_is_published_too`",
+    ),
+    (
+        7,
+        "an early transaction id, a late lock",
+        "`pipeline::it::relaying::a_slow_transaction_with_a_smaller_id_is_published_too`",
+    ),
     (8, "an outbox row before the aggregate's lock", "`outbox::it` (the writer library)"),
     (15, "failover to a standby without the slot", "does not apply: the relay polls, there is no slot"),
     (16, "the slot is invalidated", "does not apply: the relay polls, there is no slot"),
@@ -77,8 +85,20 @@ pub const ELSEWHERE: [(u8, &str, &str); 12] = [
         "a commit fails within a rebalance",
         "`pipeline::it::mock_cluster::offset_commits_that_fail_are_repeated_and_nothing_stalls`",
     ),
-    (24, "a silent stall", "`pipeline::consumer::watchdog::the_clock_of_a_stall_runs_only_while_the_frontier_stands_with_lag_and_without_a_reason`"),
+    (
+        24,
+        "a silent stall",
+        "`pipeline::consumer::watchdog::the_clock_of_a_stall_runs_only_while_the_frontier_stands_with_lag_and_without_a_reason`",
+    ),
     (37, "Redis calls an unseen content seen", "`dedup::it::contents::what_the_cache_believes_changes_no_answer`"),
-    (40, "what clamd does not look into", "`av-scan::it::archives::archives_nested_deeper_than_the_engine_follows_are_not_clean`"),
-    (45, "the receiver's answer is lost", "`webhook-dispatcher::it::hostile::when_the_answer_is_lost_the_delivery_comes_again_under_the_same_id`"),
+    (
+        40,
+        "what clamd does not look into",
+        "`av-scan::it::archives::archives_nested_deeper_than_the_engine_follows_are_not_clean`",
+    ),
+    (
+        45,
+        "the receiver's answer is lost",
+        "`webhook-dispatcher::it::hostile::when_the_answer_is_lost_the_delivery_comes_again_under_the_same_id`",
+    ),
 ];

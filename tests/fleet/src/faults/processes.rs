@@ -38,7 +38,8 @@ impl Nemesis for KillWorkers {
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
         Box::pin(async {
-            let up: Vec<usize> = (0..rig.fleet.processes.len()).filter(|n| !rig.fleet.processes[*n].is_down()).collect();
+            let up: Vec<usize> =
+                (0..rig.fleet.processes.len()).filter(|n| !rig.fleet.processes[*n].is_down()).collect();
             if !up.is_empty() {
                 rig.fleet.processes[up[rig.random.random_range(0..up.len())]].crash();
                 self.kills += 1;
@@ -197,7 +198,11 @@ impl Nemesis for RebalanceStorm {
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
         Box::pin(async {
             let guest = &mut rig.fleet.processes[self.guests[self.changes % self.guests.len()]];
-            if guest.is_down() { guest.begin() } else { guest.kill() }
+            if guest.is_down() {
+                guest.begin()
+            } else {
+                guest.kill()
+            }
             self.changes += 1;
         })
     }

@@ -130,7 +130,8 @@ impl Nemesis for PartitionsAdded {
     fn heal<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
         Box::pin(async {
             let ends = rig.fleet.topics.ends(SCANNED).await;
-            let moved: i64 = ends.iter().filter(|(partition, _)| **partition >= PARTITIONS_BEFORE).map(|(_, end)| end).sum();
+            let moved: i64 =
+                ends.iter().filter(|(partition, _)| **partition >= PARTITIONS_BEFORE).map(|(_, end)| end).sum();
             if moved > 0 {
                 rig.findings.push(format!("{moved} keyed records went to partitions that nobody had acknowledged"));
             }

@@ -43,7 +43,13 @@ async fn turmoil(rig: &mut Rig, random: &mut StdRng) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         rig.fleet.revive();
-        let say = |victim| eprintln!("{:5.1} s: {} documents sent, {victim} killed", began.elapsed().as_secs_f64(), rig.load.accepted());
+        let say = |victim| {
+            eprintln!(
+                "{:5.1} s: {} documents sent, {victim} killed",
+                began.elapsed().as_secs_f64(),
+                rig.load.accepted()
+            )
+        };
         if Instant::now() >= next_crash {
             say(rig.fleet.crash_one(random));
             next_crash = Instant::now() + Duration::from_millis(random.random_range(1_000..4_000));
