@@ -14,8 +14,9 @@ use crate::{
     fleet::Client,
 };
 
-/// Uploads that wait for an answer at once; a slow API slows the load, as it would slow clients.
-const CLIENTS: usize = 3;
+/// Uploads that wait for an answer at once. Many, as one that was interrupted holds its key, and so its client, for a while;
+/// bounded, as a slow API would slow clients, too.
+const CLIENTS: u32 = 36;
 
 /// Documents of all kinds at a steady rate, for as long as it runs.
 #[derive(Clone)]
@@ -45,10 +46,11 @@ impl Load {
     pub fn start(&self, documents_per_second: f64) -> Running {
         let stop = watch::Sender::new(false);
         let mut clients = JoinSet::new();
-        for _ in 0..CLIENTS {
+        let pause = Duration::from_secs_f64(f64::from(CLIENTS) / documents_per_second);
+        for number in 0..CLIENTS {
             let (load, mut stopped) = (self.clone(), stop.subscribe());
-            let pause = Duration::from_secs_f64(CLIENTS as f64 / documents_per_second);
             clients.spawn(async move {
+                tokio::time::sleep(pause / CLIENTS * number).await;
                 while !*stopped.borrow() {
                     let began = tokio::time::Instant::now();
                     load.upload_next().await;

@@ -67,7 +67,7 @@ pub const ELSEWHERE: [(u8, &str, &str); 12] = [
         "an early transaction id, a late lock",
         "`pipeline::it::relaying::a_slow_transaction_with_a_smaller_id_is_published_too`",
     ),
-    (8, "an outbox row before the aggregate's lock", "`outbox::it` (the writer library)"),
+    (8, "an outbox row before the aggregate's lock", "the database refuses it; see [guarantees](guarantees.md)"),
     (15, "failover to a standby without the slot", "does not apply: the relay polls, there is no slot"),
     (16, "the slot is invalidated", "does not apply: the relay polls, there is no slot"),
     (
