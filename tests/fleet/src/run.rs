@@ -70,7 +70,9 @@ impl Runner {
         let began = Instant::now();
         let ended = AssertUnwindSafe(self.attempt(nemeses, &fault, &mut record)).catch_unwind().await;
         if let Err(panic) = ended {
-            (record.outcome, record.detail) = (Outcome::Failed, sentence(&*panic));
+            let findings = self.rig.as_mut().map(|rig| std::mem::take(&mut rig.findings)).unwrap_or_default();
+            let all: Vec<String> = std::iter::once(sentence(&*panic)).chain(findings).collect();
+            (record.outcome, record.detail) = (Outcome::Failed, all.join("\n"));
         }
         keep_logs(&record);
         if record.outcome == Outcome::Failed {

@@ -92,11 +92,12 @@ async fn deaf(mut client: TcpStream, server: TcpStream, mut endings: watch::Rece
     loop {
         tokio::select! {
             read = client.read(&mut swallowed) => if !matches!(read, Ok(1..)) { break },
-            // Only the end of the proxy itself ends it.
-            told = endings.changed() => if told.is_err() { break },
+            // An orderly end would be a word.
+            told = endings.changed() => if told.is_err() || *endings.borrow() == Ending::Reset { break },
         }
     }
-    // What the server had sent was lost; it learns that nobody is there.
+    // What the server had sent was lost; both learn that nobody is there.
+    reset(&client);
     reset(&server);
 }
 
