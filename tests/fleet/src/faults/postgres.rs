@@ -225,7 +225,7 @@ impl Nemesis for Migrations {
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
         Box::pin(async {
-            let (code, said) = docfleet(&rig.fleet.direct, &["setup", "--wait", "30s"]).await;
+            let (code, said) = docfleet(&rig.fleet.direct, &["setup", "--wait", "60s"]).await;
             if code != 0 {
                 rig.findings.push(format!("docfleet setup ended with {code}: {said}"));
             }

@@ -102,7 +102,7 @@ impl Nemesis for TopicDeleted {
 }
 
 async fn setup(rig: &Rig) {
-    let (code, said) = docfleet(&rig.fleet.direct, &["setup", "--wait", "30s", "--partitions", "6"]).await;
+    let (code, said) = docfleet(&rig.fleet.direct, &["setup", "--wait", "90s", "--partitions", "6"]).await;
     assert_eq!(code, 0, "{said}");
 }
 
