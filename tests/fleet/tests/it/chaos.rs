@@ -3,11 +3,12 @@ use std::time::{Duration, Instant};
 use fleet_tests::rig::Rig;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-const DOCUMENTS: usize = 500;
+/// About 500 in all.
+const DOCUMENTS_PER_SECOND: f64 = 7.0;
 /// Undecodable messages, each seen by the three consumers of its topic.
 const POISONS: usize = 24;
 const POISONED_TOPIC: &str = "documents.uploaded.v1";
-/// At least so long is killed, also when the documents are through before.
+/// For so long is sent and killed.
 const TURMOIL: Duration = Duration::from_secs(75);
 const HEALING: Duration = Duration::from_secs(420);
 const POSTGRES_CRASHES: u32 = 2;
@@ -30,37 +31,31 @@ async fn chaos_loses_nothing_and_doubles_nothing() {
 /// Sends documents and poison while processes and servers die.
 async fn turmoil(rig: &mut Rig, random: &mut StdRng) {
     let began = Instant::now();
+    let load = rig.load.start(DOCUMENTS_PER_SECOND);
+    let say = |rig: &Rig, victim| {
+        eprintln!("{:5.1} s: {} documents sent, {victim} killed", began.elapsed().as_secs_f64(), rig.load.accepted());
+    };
     let mut next_crash = Instant::now() + Duration::from_secs(3);
     let mut next_broker_crash = Instant::now() + Duration::from_secs(12);
     let mut postgres_crashes = 0;
-    while rig.load.accepted() < DOCUMENTS || began.elapsed() < TURMOIL {
-        if rig.load.accepted() < DOCUMENTS {
-            rig.load.upload_next().await;
-            if rig.load.accepted().is_multiple_of(DOCUMENTS / POISONS) && rig.poisons.sent() < POISONS {
-                rig.poison(POISONED_TOPIC).await;
-            }
-        } else {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+    while began.elapsed() < TURMOIL {
+        tokio::time::sleep(Duration::from_millis(200)).await;
         rig.fleet.revive();
-        let say = |victim| {
-            eprintln!(
-                "{:5.1} s: {} documents sent, {victim} killed",
-                began.elapsed().as_secs_f64(),
-                rig.load.accepted()
-            )
-        };
+        if began.elapsed().as_secs_f64() > TURMOIL.as_secs_f64() / POISONS as f64 * rig.poisons.sent() as f64 {
+            rig.poison(POISONED_TOPIC).await;
+        }
         if Instant::now() >= next_crash {
-            say(rig.fleet.crash_one(random));
+            let victim = rig.fleet.crash_one(random);
+            say(rig, victim);
             next_crash = Instant::now() + Duration::from_millis(random.random_range(1_000..4_000));
         }
-        if Instant::now() >= next_broker_crash && began.elapsed() < TURMOIL {
-            say("Kafka");
+        if Instant::now() >= next_broker_crash {
+            say(rig, "Kafka");
             crash(rig, "kafka", random).await;
             next_broker_crash = Instant::now() + Duration::from_secs(random.random_range(15..30));
         }
-        if began.elapsed() >= TURMOIL / 3 * (postgres_crashes + 1) && postgres_crashes < POSTGRES_CRASHES {
-            say("PostgreSQL");
+        if postgres_crashes < POSTGRES_CRASHES && began.elapsed() >= TURMOIL / 3 * (postgres_crashes + 1) {
+            say(rig, "PostgreSQL");
             crash(rig, "postgres", random).await;
             postgres_crashes += 1;
         }
@@ -69,6 +64,7 @@ async fn turmoil(rig: &mut Rig, random: &mut StdRng) {
         rig.poison(POISONED_TOPIC).await;
     }
     eprintln!("{:5.1} s: {} kills; healing", began.elapsed().as_secs_f64(), rig.fleet.kills());
+    load.ended().await;
 }
 
 async fn crash(rig: &Rig, server: &str, random: &mut StdRng) {
