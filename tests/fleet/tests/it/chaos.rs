@@ -38,7 +38,7 @@ async fn turmoil(rig: &mut Rig, random: &mut StdRng) {
     let mut next_crash = Instant::now() + Duration::from_secs(3);
     let mut next_broker_crash = Instant::now() + Duration::from_secs(12);
     let mut postgres_crashes = 0;
-    while began.elapsed() < TURMOIL {
+    while began.elapsed() < TURMOIL || postgres_crashes < POSTGRES_CRASHES {
         tokio::time::sleep(Duration::from_millis(200)).await;
         rig.fleet.revive();
         if began.elapsed().as_secs_f64() > TURMOIL.as_secs_f64() / POISONS as f64 * rig.poisons.sent() as f64 {
