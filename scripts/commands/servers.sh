@@ -2,7 +2,7 @@
 
 usage() {
     cat <<'TEXT'
-./dev servers STATE up | down | config | start NAME | kill NAME | stop NAME
+./dev servers STATE up | down | forget | config | start NAME | kill NAME | stop NAME
     Servers without the fleet, in .docfleet/STATE: for tests that must break them, and for work on one crate.
     NAME is postgres, redis, clamd, kafka or registry.
 
@@ -12,6 +12,7 @@ usage() {
     kill     SIGKILL, as a crash would
     stop     ask it to end
     down     stop all
+    forget   stop all, and remove their data
 
 Examples:
     DOCFLEET_TEST_CONFIG=$(./dev servers mine up) cargo test -p docfleet-pipeline
@@ -28,7 +29,7 @@ run() {
     [[ $state =~ ^[a-z][a-z0-9-]*$ && $state != tools && $state != fresh ]] || usage_error "'$state' can not be the name of a state"
     case $action in
         start | kill | stop) [[ -n $name && " ${SERVERS[*]} " == *" $name "* ]] || usage_error "$action needs one of: ${SERVERS[*]}" ;;
-        up | down | config) ;;
+        up | down | forget | config) ;;
         *) usage_error "servers does not know '$action'" ;;
     esac
     state_open "$state"
@@ -64,3 +65,8 @@ servers_action_kill() { murder "$STATE/$1"; }
 servers_action_stop() { server_down "$1"; }
 
 servers_action_down() { servers_down; }
+
+servers_action_forget() {
+    servers_down
+    servers_forget
+}

@@ -64,6 +64,8 @@ servers_down() {
     server_down registry
     for name in kafka postgres redis clamd; do server_down "$name" & done
     wait
+    # A mount that is left is in the way of whoever removes the state.
+    postgres_drop_small_disk
 }
 
 server_down() {

@@ -15,6 +15,9 @@ state_open() {
     ports_load
 }
 
+# Its servers stand behind proxies and on a small disk; see docs/faults.md.
+state_is_for_chaos() { [[ ${STATE##*/} == chaos ]]; }
+
 # state_lock: for the rest of this process nobody else starts or stops things in STATE.
 state_lock() {
     exec {STATE_LOCK}>"$STATE/lock"

@@ -4,6 +4,7 @@
 kafka_ports() {
     port_for kafka "$STATE/kafka"
     port_for kafka-controller "$STATE/kafka"
+    ! state_is_for_chaos || { port_for kafka-proxied "$STATE/kafka" && port_for kafka-proxy; }
 }
 
 kafka_prepare() {
@@ -19,15 +20,23 @@ kafka_prepare() {
     touch "$dir/formatted"
 }
 
+# A broker tells its clients where to connect, so one that stands behind a proxy must know the proxy's port.
 kafka_properties() {
+    local listeners=PLAINTEXT://127.0.0.1:${PORT[kafka]},CONTROLLER://127.0.0.1:${PORT[kafka-controller]}
+    local advertised=PLAINTEXT://127.0.0.1:${PORT[kafka]} protocols=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+    if state_is_for_chaos; then
+        listeners+=,PROXIED://127.0.0.1:${PORT[kafka-proxied]}
+        advertised+=,PROXIED://127.0.0.1:${PORT[kafka-proxy]}
+        protocols+=,PROXIED:PLAINTEXT
+    fi
     cat <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:${PORT[kafka-controller]}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:${PORT[kafka]},CONTROLLER://127.0.0.1:${PORT[kafka-controller]}
-advertised.listeners=PLAINTEXT://127.0.0.1:${PORT[kafka]}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=$listeners
+advertised.listeners=$advertised
+listener.security.protocol.map=$protocols
 log.dirs=$STATE/kafka/data
 # Topics are made by docfleet setup; a misspelt name must fail, not become a topic.
 auto.create.topics.enable=false

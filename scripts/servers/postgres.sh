@@ -4,6 +4,8 @@
 POSTGRES_ROLE=docfleet
 # Further options of the server, for a bench.
 POSTGRES_MORE=()
+# Of chaos: the cluster, and a fleet's hour of work.
+POSTGRES_SMALL_DISK=1g
 
 postgres_ports() { port_for postgres "$STATE/postgres"; }
 
@@ -22,7 +24,24 @@ postgres_prepare() {
         --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --no-sync) >"$dir/initdb.log" 2>&1 ||
         die "initdb failed: $(tail -n 5 "$dir/initdb.log")"
     rm -f "$dir/password"
+    ! postgres_small_disk || { cp -a "$dir/data.new/." "$dir/data/" && rm -rf "$dir/data.new" && return; }
     mv "$dir/data.new" "$dir/data"
+}
+
+# For chaos, where root may mount one, a disk that a test can fill. It must go before its directory does.
+postgres_small_disk() {
+    local dir=$STATE/postgres/data owner
+    state_is_for_chaos && ((EUID == 0)) || return 1
+    owner=$(id -u postgres)
+    mkdir -p "$dir"
+    mount -t tmpfs -o "size=${POSTGRES_SMALL_DISK},mode=700,uid=$owner,gid=$(id -g postgres)" tmpfs "$dir" 2>/dev/null || { rmdir "$dir" && return 1; }
+}
+
+# postgres_on_small_disk: whether the cluster is on one.
+postgres_on_small_disk() { grep -q " $STATE/postgres/data " /proc/self/mounts; }
+
+postgres_drop_small_disk() {
+    ! postgres_on_small_disk || { umount "$STATE/postgres/data" && rmdir "$STATE/postgres/data"; }
 }
 
 # After a kill -9 PostgreSQL takes a zombie, or a stranger who got its old pid, for the one that still holds the data. Nobody
@@ -38,9 +57,11 @@ postgres_forget_crash() {
 }
 
 postgres_launch() {
+    local wal=2GB
+    ! postgres_on_small_disk || wal=256MB
     launch "$STATE/postgres" "${POSTGRES_AS[@]}" "$POSTGRES_BIN/postgres" -D "$STATE/postgres/data" \
         -c port="${PORT[postgres]}" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-        -c max_connections=400 -c shared_buffers=128MB -c max_wal_size=2GB -c jit=off "${POSTGRES_MORE[@]}"
+        -c max_connections=400 -c shared_buffers=128MB -c max_wal_size=$wal -c jit=off "${POSTGRES_MORE[@]}"
 }
 
 postgres_ready() { [[ $(sql -d postgres -c 'SELECT 1') == 1 ]]; }

@@ -85,6 +85,27 @@ impl Topics {
         self.producer.send(record, PATIENCE).await.map_err(|(error, _)| error).expect("the record is acknowledged");
     }
 
+    /// The same records once more, each into its own partition, with its key and headers.
+    pub async fn produce_again(&self, topic: &str, records: &[Consumed]) {
+        let topic = format!("{}{topic}", self.prefix);
+        let mut sent = Vec::with_capacity(records.len());
+        for record in records {
+            let headers = record
+                .headers
+                .iter()
+                .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+            let mut again: FutureRecord<'_, [u8], [u8]> =
+                FutureRecord::to(&topic).partition(record.partition).headers(headers);
+            again.key = record.key.as_deref();
+            again.payload = record.payload.as_deref();
+            sent.push(self.producer.send_result(again).map_err(|(error, _)| error).expect("the queue has room"));
+        }
+        for delivery in sent {
+            let delivered = delivery.await.expect("the producer lives");
+            delivered.map_err(|(error, _)| error).expect("the record is acknowledged");
+        }
+    }
+
     /// A record whose one header has this name, which need not be text. By way of `kcat`, as rdkafka's own headers are
     /// always text.
     pub async fn produce_with_raw_header(&self, topic: &str, name: &[u8]) {

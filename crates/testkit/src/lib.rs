@@ -3,8 +3,10 @@
 //! Everything here panics with a sentence on what to do: a test without its servers has nothing to say.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod admin;
 mod database;
 mod kafka;
+pub mod proxy;
 
 use std::{
     path::Path,

@@ -16,6 +16,7 @@ pub enum Fate {
     Unreadable,
 }
 
+#[derive(Clone)]
 pub struct Document {
     /// W3C trace id of its upload.
     pub trace: String,

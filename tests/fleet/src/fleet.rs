@@ -10,57 +10,97 @@ use serde_json::Value;
 
 use crate::{
     documents::Document,
+    links::Links,
     process::{Process, docfleet},
     servers::OwnServers,
 };
 
-const TWICE: [&str; 6] = ["outbox-relay", "av-scan", "dedup", "ocr", "webhook-dispatcher", "projection-builder"];
+pub const CONSUMERS: [&str; 5] = ["av-scan", "dedup", "ocr", "webhook-dispatcher", "projection-builder"];
+pub const RELAY: &str = "outbox-relay";
+/// How long a client repeats one upload: longer than any fault lasts.
+const UPLOAD_SECONDS: u64 = 240;
 
 /// Two of each worker and one API, on servers of its own.
 pub struct Fleet {
     // Before the servers: the processes end first.
-    processes: Vec<Process>,
+    pub processes: Vec<Process>,
+    pub links: Links,
     pub servers: OwnServers,
     pub database: Database,
     pub topics: Topics,
+    /// Of the processes: by way of the links.
     pub config: PathBuf,
-    api: String,
-    http: reqwest::Client,
+    /// The same without the links.
+    pub direct: PathBuf,
+    pub prefix: String,
+    pub brokers: String,
+    pub registry: String,
+    pub client: Client,
+    logs: PathBuf,
     _directory: tempfile::TempDir,
 }
 
+/// A client of the document API.
+#[derive(Clone)]
+pub struct Client {
+    api: String,
+    http: reqwest::Client,
+}
+
 impl Fleet {
+    /// `state` is one for chaos: its Kafka has a listener behind a proxy.
     pub async fn start(state: &'static str) -> Self {
         let servers = OwnServers::up(state);
         let known = Servers::named_by(&servers.config);
+        let links = Links::start(&servers, &known).await;
         let database = Database::fresh_on(&known).await;
         let prefix = format!("{}.", unique_name());
         let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("docfleet.toml");
+        let (config, direct) = (directory.path().join("docfleet.toml"), directory.path().join("direct.toml"));
         let api = free_address();
-        std::fs::write(&config, known.toml_for(&database, &prefix, &more(&api, directory.path()))).unwrap();
-        let (code, said) = docfleet(&config, &["setup", "--wait", "60s", "--partitions", "6"]);
+        let toml = known.toml_for(&database, &prefix, &more(&api, directory.path()));
+        std::fs::write(&direct, &toml).unwrap();
+        std::fs::write(&config, links.through(&toml)).unwrap();
+        let (code, said) = docfleet(&direct, &["setup", "--wait", "60s", "--partitions", "6"]).await;
         assert_eq!(code, 0, "{said}");
-        let logs = servers.config.parent().unwrap().join("logs");
+        let logs = servers.directory().join("logs");
         std::fs::create_dir_all(&logs).unwrap();
-        let start = |name, number| {
-            let log = logs.join(format!("{name}-{number}.log"));
-            std::fs::remove_file(&log).ok();
-            Process::start(name, &config, log)
-        };
-        let mut processes = vec![start("document-api", 1)];
-        processes.extend(TWICE.iter().flat_map(|name| [start(name, 1), start(name, 2)]));
-        eprintln!("logs: {}", logs.display());
-        Self {
-            processes,
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let mut fleet = Self {
+            processes: Vec::new(),
+            links,
             topics: Topics::on(&known.brokers(), &prefix),
+            prefix,
+            brokers: known.brokers(),
+            registry: known.registry_url(),
             servers,
             database,
             config,
-            api: format!("http://{api}"),
-            http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap(),
+            direct,
+            client: Client { api: format!("http://{api}"), http },
+            logs,
             _directory: directory,
+        };
+        eprintln!("logs: {}", fleet.logs.display());
+        fleet.join("document-api");
+        for name in [RELAY].into_iter().chain(CONSUMERS) {
+            fleet.join(name);
+            fleet.join(name);
         }
+        fleet
+    }
+
+    /// One more process; returns its place among [`processes`](Self::processes).
+    pub fn join(&mut self, name: &'static str) -> usize {
+        let number = self.of(name).count() + 1;
+        let log = self.logs.join(format!("{name}-{number}.log"));
+        std::fs::remove_file(&log).ok();
+        self.processes.push(Process::start(name, &self.config, log));
+        self.processes.len() - 1
+    }
+
+    pub fn of(&mut self, name: &str) -> impl Iterator<Item = &mut Process> {
+        self.processes.iter_mut().filter(move |process| process.name == name)
     }
 
     /// Kills one process at random; returns which.
@@ -74,7 +114,7 @@ impl Fleet {
     pub fn revive(&mut self) {
         for process in &mut self.processes {
             if let Some(ended) = process.revive() {
-                eprintln!("{} ended by itself: {ended}", process.name);
+                eprintln!("  {} ended by itself: {ended}", process.name);
             }
         }
     }
@@ -83,9 +123,31 @@ impl Fleet {
         self.processes.iter().map(|process| process.kills).sum()
     }
 
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        docfleet_testkit::eventually("the database answers", 60, || async {
+            sqlx::query_scalar(sql).fetch_one(&self.database.pool()).await.ok()
+        })
+        .await
+    }
+
+    /// Statements past the links.
+    pub async fn execute(&self, sql: String) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&self.database.pool()).await.unwrap();
+    }
+
+    /// As [`execute`](Self::execute), while the database may be away.
+    pub async fn try_execute(&self, sql: &'static str) {
+        if let Err(error) = sqlx::raw_sql(sql).execute(&self.database.pool()).await {
+            eprintln!("  not done: {error}");
+        }
+    }
+}
+
+impl Client {
     /// Uploads as a careful client does: until it is told the id, always under one idempotency key.
     pub async fn upload(&self, document: &Document) -> String {
-        for _ in 0..120 {
+        let began = tokio::time::Instant::now();
+        while began.elapsed() < Duration::from_secs(UPLOAD_SECONDS) {
             let part = reqwest::multipart::Part::bytes(document.bytes.clone())
                 .file_name(document.name.clone())
                 .mime_str(document.mime)
@@ -98,11 +160,13 @@ impl Fleet {
                 .multipart(reqwest::multipart::Form::new().part("file", part));
             match request.send().await {
                 Ok(answer) if answer.status().as_u16() == 201 => {
-                    let body: Value = answer.json().await.unwrap();
-                    return body["id"].as_str().unwrap().to_owned();
+                    // The connection may end within the answer, too; the next try gets the same one.
+                    if let Ok(body) = answer.json::<Value>().await {
+                        return body["id"].as_str().unwrap().to_owned();
+                    }
                 }
                 Ok(answer) if answer.status().is_client_error() && answer.status().as_u16() != 409 => {
-                    panic!("{}: {}", answer.status(), answer.text().await.unwrap());
+                    panic!("{}: {}", answer.status(), answer.text().await.unwrap_or_default());
                 }
                 _ => tokio::time::sleep(Duration::from_millis(500)).await,
             }
@@ -120,16 +184,12 @@ impl Fleet {
     }
 
     pub async fn subscribe(&self, url: &str) {
-        docfleet_testkit::eventually("the webhook is subscribed", 30, || async {
+        docfleet_testkit::eventually("the webhook is subscribed", 60, || async {
             let body = serde_json::json!({ "url": url });
             let answer = self.http.post(format!("{}/v1/webhooks", self.api)).json(&body).send().await.ok()?;
             answer.status().is_success().then_some(())
         })
         .await;
-    }
-
-    pub async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&self.database.pool()).await.unwrap()
     }
 }
 
@@ -138,7 +198,8 @@ fn more(api: &str, directory: &Path) -> String {
         "[api]\nlisten = '{api}'\n[blobs]\nurl = 'file://{}/blobs'\n[ocr]\nlanguages = 'eng'\nchildren = 1\n\
          [webhooks]\nallow_loopback = true\nschedule = ['0s', '200ms', '500ms', '1s', '1s', '2s', '2s', '5s', '5s', '5s']\n\
          rest = '1s'\nlease = '8s'\ntotal_timeout = '6s'\nrequest_timeout = '5s'\n\
-         [retry]\ntier_delay_factor = 0.05\n[consumer]\ncommit_interval = '200ms'\n[relay]\nlease = '4s'\n",
+         [retry]\ntier_delay_factor = 0.05\nbackoff_max = '2s'\n[consumer]\ncommit_interval = '200ms'\n\
+         [relay]\nlease = '4s'\nhold_refused = '3s'\n",
         directory.display()
     )
 }
