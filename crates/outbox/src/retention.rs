@@ -236,6 +236,8 @@ fn unless_busy<T>(result: Result<T, sqlx::Error>, busy: &mut u32) -> Result<Opti
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn day(n: i32) -> Date {

@@ -100,6 +100,8 @@ impl Display for SchemaName {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::string_slice)]
+
     use super::*;
 
     #[test]

@@ -118,6 +118,8 @@ fn report(schema: &SchemaName, table: Table, kept: &Kept, today: time::Date) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use docfleet_testkit::Database;
 
     use super::*;

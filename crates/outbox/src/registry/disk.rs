@@ -18,7 +18,7 @@ pub(super) struct DiskCache {
 impl DiskCache {
     /// Ids mean something within one registry only, so each has a directory of its own.
     pub fn of_registry(dir: &Path, url: &str) -> Self {
-        Self { dir: dir.join(&digest(&[url])[..16]) }
+        Self { dir: dir.join(digest(&[url])) }
     }
 
     pub fn schema(&self, id: u32) -> Option<Schema> {
@@ -75,6 +75,8 @@ fn digest(parts: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
