@@ -16,6 +16,5 @@ fetch_debezium() {
     mvn -B -ntp -q -C -f "$ROOT/load-tests/peers/debezium/pom.xml" -Dkafka.version="$KAFKA_VERSION" \
         -Ddebezium.version="$DEBEZIUM_VERSION" "$MAVEN_COPY:copy-dependencies" -DincludeScope=runtime \
         -DoutputDirectory="$DEBEZIUM_HOME/lib" &&
-        cp "$ROOT/scripts/servers/kafka/log4j2.properties" "$DEBEZIUM_HOME/" &&
         touch "$DEBEZIUM_HOME/.complete"
 }

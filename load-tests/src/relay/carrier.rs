@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::{connect::Connect, ours::Ours, process::Measured};
 
 pub const PARTITIONS: i32 = 12;
-pub const START: Duration = Duration::from_secs(60);
+pub const START: Duration = Duration::from_secs(120);
 
 /// What carries an outbox to a topic.
 pub enum Carrier {

@@ -130,9 +130,9 @@ pub(super) async fn predecessors(
     let versions: Vec<i64> = of.iter().map(|(_, _, version)| version - 1).collect();
     let rows = sqlx::query_as::<_, (Option<bool>, bool)>(
         r"SELECT (SELECT p.published_at IS NOT NULL FROM outbox_events p
-                   WHERE p.aggregate_type = t AND p.aggregate_id = i AND p.aggregate_version = v LIMIT 1),
+                   WHERE p.kind = 'event' AND p.aggregate_type = t AND p.aggregate_id = i AND p.aggregate_version = v LIMIT 1),
                  EXISTS (SELECT FROM outbox_events o
-                          WHERE o.aggregate_type = t AND o.aggregate_id = i AND o.aggregate_version < v)
+                          WHERE o.kind = 'event' AND o.aggregate_type = t AND o.aggregate_id = i AND o.aggregate_version < v)
             FROM UNNEST($1::text[], $2::uuid[], $3::bigint[]) WITH ORDINALITY AS u (t, i, v, position) ORDER BY position",
     )
     .bind(types)
