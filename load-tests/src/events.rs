@@ -27,8 +27,7 @@ impl Handler for PassOn {
     type In = Loaded;
     type Finding = ();
     /// One retry topic, as idle partitions cost a little.
-    const POLICY: Policy =
-        Policy { transient: Exhausted::RetryTopics(&[Policy::TIERS[0]]), ..Policy::UNORDERED };
+    const POLICY: Policy = Policy { transient: Exhausted::RetryTopics(&[Policy::TIERS[0]]), ..Policy::UNORDERED };
 
     async fn work(&self, _: &Message<Loaded>, _: &WorkContext) -> Outcome<()> {
         Ok(())

@@ -21,7 +21,11 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// Keys that a process remembers as parked. Behind others a message is tried once in vain.
 const HINTS_MAX: i64 = 10_000;
 
-/// Brings parked keys on, in every member of an ordered consumer: a lease for each key, one message after the other.
+/// An unordered consumer parks nothing. But operators put dead letters back by way of the park, and a consumer that was
+/// ordered may have left keys there.
+const RARELY: u32 = 30;
+
+/// Brings parked keys on, in every member of a consumer: a lease for each key, one message after the other.
 pub(crate) struct Drainer<H: Handler> {
     pub processor: Arc<Processor<H>>,
     pub settler: Arc<Settler<H>>,
@@ -37,11 +41,12 @@ impl<H: Handler> Drainer<H> {
     pub async fn run(self) -> anyhow::Result<()> {
         let drainer = Arc::new(self);
         let shutdown = drainer.processor.shutdown.clone();
+        let poll = drainer.config.poll * if H::POLICY.is_ordered() { 1 } else { RARELY };
         let mut draining = JoinSet::new();
         let mut measured_at: Option<Instant> = None;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(drainer.config.poll) => {}
+                () = tokio::time::sleep(poll) => {}
                 () = shutdown.cancelled() => break,
             }
             while let Some(ended) = draining.try_join_next() {
