@@ -73,6 +73,12 @@ CREATE TABLE pipeline.relay_members (
     seen_at timestamptz NOT NULL
 );
 
+-- The columns that a row is copied by: a generated one can not be written.
+CREATE FUNCTION pipeline.stored_columns(of_table text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+     WHERE attrelid = format('pipeline.%I', of_table)::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+$$;
+
 -- Adds the partition of a UTC day to one of the tables that have such; tells whether it did. One transaction, made before the
 -- day begins. A new table is filled and then attached, which lets readers and writers of the parent go on; `ATTACH` looks
 -- through the outliers, which are few. Rows of that day that came first are taken over, if they are few: otherwise the day
@@ -95,13 +101,14 @@ BEGIN
     IF early > 100000 THEN
         RETURN false;
     END IF;
-    EXECUTE format('CREATE TABLE pipeline.%I (LIKE pipeline.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)',
+    EXECUTE format('CREATE TABLE pipeline.%I (LIKE pipeline.%I INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING INDEXES)',
                    part, parent);
     EXECUTE format('ALTER TABLE pipeline.%I SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05)',
                    part);
     EXECUTE format('LOCK TABLE pipeline.%I IN ACCESS EXCLUSIVE MODE', outliers);
-    EXECUTE format('WITH early AS (DELETE FROM pipeline.%I WHERE %s RETURNING *)
-                    INSERT INTO pipeline.%I OVERRIDING SYSTEM VALUE SELECT * FROM early', outliers, of_day, part);
+    EXECUTE format('WITH early AS (DELETE FROM pipeline.%1$I WHERE %2$s RETURNING %4$s)
+                    INSERT INTO pipeline.%3$I (%4$s) OVERRIDING SYSTEM VALUE SELECT * FROM early',
+                   outliers, of_day, part, pipeline.stored_columns(parent));
     EXECUTE format('ALTER TABLE pipeline.%I ATTACH PARTITION pipeline.%I FOR VALUES FROM (%L) TO (%L)', parent, part, first, after);
     RETURN true;
 END $$;

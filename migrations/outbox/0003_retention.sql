@@ -75,8 +75,8 @@ BEGIN
         END IF;
     END IF;
     EXECUTE format('ALTER TABLE pipeline.%I DETACH PARTITION pipeline.%I', parent, part);
-    EXECUTE format('INSERT INTO pipeline.%I OVERRIDING SYSTEM VALUE SELECT * FROM pipeline.%I r WHERE %s',
-                   outliers, part, pipeline.outliving(parent));
+    EXECUTE format('INSERT INTO pipeline.%1$I (%4$s) OVERRIDING SYSTEM VALUE SELECT %4$s FROM pipeline.%2$I r WHERE %3$s',
+                   outliers, part, pipeline.outliving(parent), pipeline.stored_columns(parent));
     GET DIAGNOSTICS moved = ROW_COUNT;
     EXECUTE format('DROP TABLE pipeline.%I', part);
     INSERT INTO pipeline.dropped_days AS d VALUES (parent, of_day + 1)

@@ -29,7 +29,7 @@ pub const ASSIGNED_PARTITIONS: &str = "docfleet_consumer_assigned_partitions";
 /// Labels: consumer, result (ok, failed).
 pub const COMMITS_TOTAL: &str = "docfleet_consumer_offset_commits_total";
 
-/// Keys of an ordered consumer that wait for their first message; of the whole consumer. Label: consumer.
+/// Keys that wait for their first message; of the whole consumer. Label: consumer.
 pub const PARKED_KEYS: &str = "docfleet_parked_keys";
 /// Messages of these. Label: consumer.
 pub const PARKED_MESSAGES: &str = "docfleet_parked_messages";

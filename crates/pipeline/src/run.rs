@@ -198,10 +198,8 @@ pub(crate) async fn drive<H: Handler>(
         parked,
     };
     let processor = Arc::new(processor);
-    if H::POLICY.is_ordered() {
-        let drainer = Drainer { processor: Arc::clone(&processor), settler, config: parking, owner: Uuid::now_v7() };
-        setup.spawn("parked-keys", drainer.run());
-    }
+    let drainer = Drainer { processor: Arc::clone(&processor), settler, config: parking, owner: Uuid::now_v7() };
+    setup.spawn("parked-keys", drainer.run());
     let shutdown = setup.shutdown.clone();
     let driver = Driver::new(processor, connection, &config, shutdown, progress, &topic_prefix);
     let ended = driver.run().await.map_err(anyhow::Error::msg);

@@ -1,7 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::Acquire;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -21,7 +24,21 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// Keys that a process remembers as parked. Behind others a message is tried once in vain.
 const HINTS_MAX: i64 = 10_000;
 
-/// Brings parked keys on, in every member of an ordered consumer: a lease for each key, one message after the other.
+/// An unordered consumer parks nothing. But operators put dead letters back by way of the park, and a consumer that was
+/// ordered may have left keys there.
+const RARELY: u32 = 30;
+
+/// How a key was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    GoOn,
+    /// Something that every message needs is away: no further key until the next poll.
+    Away,
+}
+
+type Draining = JoinSet<Result<Drained, Failure>>;
+
+/// Brings parked keys on, in every member of a consumer: a lease for each key, one message after the other.
 pub(crate) struct Drainer<H: Handler> {
     pub processor: Arc<Processor<H>>,
     pub settler: Arc<Settler<H>>,
@@ -37,21 +54,36 @@ impl<H: Handler> Drainer<H> {
     pub async fn run(self) -> anyhow::Result<()> {
         let drainer = Arc::new(self);
         let shutdown = drainer.processor.shutdown.clone();
-        let mut draining = JoinSet::new();
+        let poll = drainer.config.poll * if H::POLICY.is_ordered() { 1 } else { RARELY };
+        let mut draining: Draining = JoinSet::new();
         let mut measured_at: Option<Instant> = None;
+        let mut beat = tokio::time::interval(poll.max(Duration::from_millis(1)));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // There may be more keys that are due than were taken.
+        let mut more = false;
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(drainer.config.poll) => {}
+            let polled = tokio::select! {
+                _ = beat.tick() => true,
                 () = shutdown.cancelled() => break,
-            }
+                Some(ended) = draining.join_next(), if more => {
+                    more &= only_fatal(ended)? == Drained::GoOn;
+                    false
+                }
+            };
             while let Some(ended) = draining.try_join_next() {
-                only_fatal(ended)?;
+                more &= only_fatal(ended)? == Drained::GoOn;
             }
-            if let Err(error) = drainer.look(&mut draining).await {
-                let failure = of_database(&error);
-                anyhow::ensure!(failure.class != Class::Fatal, failure);
-                tracing::warn!(reason = failure.reason, detail = %failure.detail, "waiting");
+            if !polled && !more {
                 continue;
+            }
+            match drainer.look(&mut draining, polled).await {
+                Ok(full) => more = full,
+                Err(error) => {
+                    let failure = of_database(&error);
+                    anyhow::ensure!(failure.class != Class::Fatal, failure);
+                    tracing::warn!(reason = failure.reason, detail = %failure.detail, "waiting");
+                    more = false;
+                }
             }
             if measured_at.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
                 measured_at = Some(Instant::now());
@@ -64,7 +96,26 @@ impl<H: Handler> Drainer<H> {
         Ok(())
     }
 
-    async fn look(self: &Arc<Self>, draining: &mut JoinSet<Result<(), Failure>>) -> Result<(), sqlx::Error> {
+    /// Takes as many due keys as there is room for; says whether there may be more.
+    async fn look(self: &Arc<Self>, draining: &mut Draining, polled: bool) -> Result<bool, sqlx::Error> {
+        if polled && !self.remember().await? {
+            return Ok(false);
+        }
+        let room = self.config.concurrency.max(1).saturating_sub(draining.len());
+        if room == 0 {
+            return Ok(true);
+        }
+        let pool = &self.settler.pool;
+        let leases = lease::take(pool, self.settler.consumer, self.owner, room, &self.config).await?;
+        let full = leases.len() == room;
+        for lease in leases {
+            draining.spawn(Arc::clone(self).drain(lease));
+        }
+        Ok(full)
+    }
+
+    /// What is parked, for the processors. Whether anything is.
+    async fn remember(&self) -> Result<bool, sqlx::Error> {
         let read_at = self.settler.parked.now();
         let parked: Vec<Vec<u8>> =
             sqlx::query_scalar("SELECT key FROM pipeline.parked_keys WHERE consumer = $1 LIMIT $2")
@@ -72,17 +123,9 @@ impl<H: Handler> Drainer<H> {
                 .bind(HINTS_MAX)
                 .fetch_all(&self.settler.pool)
                 .await?;
-        let none = parked.is_empty();
+        let any = !parked.is_empty();
         self.settler.parked.replace(read_at, parked);
-        let room = self.config.concurrency.max(1).saturating_sub(draining.len());
-        if none || room == 0 {
-            return Ok(());
-        }
-        let pool = &self.settler.pool;
-        for lease in lease::take(pool, self.settler.consumer, self.owner, room, &self.config).await? {
-            draining.spawn(Arc::clone(self).drain(lease));
-        }
-        Ok(())
+        Ok(any)
     }
 
     async fn measure(&self) {
@@ -102,7 +145,7 @@ impl<H: Handler> Drainer<H> {
     }
 
     /// Only a fatal failure comes out of it: after any other the lease runs out, and somebody tries again.
-    async fn drain(self: Arc<Self>, lease: Lease) -> Result<(), Failure> {
+    async fn drain(self: Arc<Self>, lease: Lease) -> Result<Drained, Failure> {
         let (pool, consumer) = (&self.settler.pool, self.settler.consumer);
         // A lost lease ends a try, never a settlement: that one is fenced, and its end must be accounted for.
         let lost = CancellationToken::new();
@@ -118,43 +161,45 @@ impl<H: Handler> Drainer<H> {
         match ended {
             Err(failure) if failure.class != Class::Fatal => {
                 tracing::warn!(consumer, reason = failure.reason, detail = %failure.detail, "a parked key waits");
-                Ok(())
+                Ok(Drained::Away)
             }
             other => other,
         }
     }
 
-    async fn in_order(&self, lease: &Lease, lost: &CancellationToken) -> Result<(), Failure> {
+    async fn in_order(&self, lease: &Lease, lost: &CancellationToken) -> Result<Drained, Failure> {
         let (pool, consumer) = (&self.settler.pool, self.settler.consumer);
         loop {
             if self.processor.shutdown.is_cancelled() {
-                return lease.put_off(pool, consumer, Duration::ZERO).await.map_err(|e| of_database(&e));
+                lease.put_off(pool, consumer, Duration::ZERO).await.map_err(|e| of_database(&e))?;
+                return Ok(Drained::GoOn);
             }
             let (step, attempts, head) = match self.next(lease).await.map_err(|e| of_database(&e))? {
                 Some(next) => next,
-                None => return Ok(()),
+                None => return Ok(Drained::GoOn),
             };
             match (step, head) {
-                (Step::Leave, _) => return Ok(()),
+                (Step::Leave, _) => return Ok(Drained::GoOn),
                 (Step::Bury(bound), _) => match self.settler.bury(lease, bound).await? {
                     Buried::Partly => {}
-                    Buried::Fenced => return Ok(()),
+                    Buried::Fenced => return Ok(Drained::GoOn),
                     Buried::Wholly => {
                         tracing::error!(consumer, %bound, "a parked key became dead letters, as one group");
                         self.settler.wake.notify_one();
                         self.settler.parked.released(&lease.key);
-                        return Ok(());
+                        return Ok(Drained::GoOn);
                     }
                 },
                 (Step::Try, Some(head)) => {
-                    if !self.one(lease, lost, &head, attempts).await? {
-                        return Ok(());
+                    if let Some(drained) = self.one(lease, lost, &head, attempts).await? {
+                        return Ok(drained);
                     }
                 }
                 // A key without messages, as one that an operator emptied by hand.
                 (Step::Try, None) => {
                     self.settler.parked.released(&lease.key);
-                    return lease.release_empty(pool, consumer).await.map_err(|e| of_database(&e));
+                    lease.release_empty(pool, consumer).await.map_err(|e| of_database(&e))?;
+                    return Ok(Drained::GoOn);
                 }
             }
         }
@@ -182,24 +227,30 @@ impl<H: Handler> Drainer<H> {
         Ok(Some((parked.step(&self.config), u32::try_from(parked.attempts).unwrap_or(0), head)))
     }
 
-    /// One try of a head, to its end. Returns whether the key is still ours to go on with.
-    async fn one(&self, lease: &Lease, lost: &CancellationToken, head: &Head, attempts: u32) -> Result<bool, Failure> {
+    /// One try of a head, to its end. Nothing while the key is still ours to go on with.
+    async fn one(
+        &self,
+        lease: &Lease,
+        lost: &CancellationToken,
+        head: &Head,
+        attempts: u32,
+    ) -> Result<Option<Drained>, Failure> {
         let tried = tokio::select! {
             tried = self.processor.try_parked(&head.record) => tried,
             // Nothing is lost: the next member begins again.
-            () = self.processor.shutdown.cancelled() => return Ok(true),
+            () = self.processor.shutdown.cancelled() => return Ok(None),
             () = lost.cancelled() => {
                 tracing::warn!(consumer = self.settler.consumer, "the lease of a parked key was lost");
-                return Ok(false);
+                return Ok(Some(Drained::GoOn));
             }
         };
         let failure = match self.settle(lease, head, tried).await {
-            Ok(Resumed::Next) => return Ok(true),
+            Ok(Resumed::Next) => return Ok(None),
             Ok(Resumed::Released) => {
                 self.settler.parked.released(&lease.key);
-                return Ok(false);
+                return Ok(Some(Drained::GoOn));
             }
-            Ok(Resumed::Fenced | Resumed::Held) => return Ok(false),
+            Ok(Resumed::Fenced | Resumed::Held) => return Ok(Some(Drained::GoOn)),
             Err(failure) => failure,
         };
         let (pool, consumer) = (&self.settler.pool, self.settler.consumer);
@@ -221,7 +272,7 @@ impl<H: Handler> Drainer<H> {
             }
         };
         put_off.map_err(|e| of_database(&e))?;
-        Ok(false)
+        Ok(Some(if failure.class == Class::Unavailable { Drained::Away } else { Drained::GoOn }))
     }
 
     async fn settle(&self, lease: &Lease, head: &Head, tried: Outcome<Tried<H>>) -> Result<Resumed, Failure> {
@@ -254,6 +305,6 @@ impl<H: Handler> Drainer<H> {
 }
 
 /// A panic in a drain is a bug of ours: it ends the process as a fatal failure does.
-fn only_fatal(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> anyhow::Result<()> {
+fn only_fatal(ended: Result<Result<Drained, Failure>, tokio::task::JoinError>) -> anyhow::Result<Drained> {
     Ok(ended??)
 }

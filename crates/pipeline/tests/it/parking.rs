@@ -332,6 +332,22 @@ async fn what_is_away_costs_a_parked_head_no_attempt_and_a_restart_neither() {
 }
 
 #[tokio::test]
+async fn dead_letters_of_an_unordered_consumer_come_back_in_order_too() {
+    let bench = Bench::new().await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    bench.append((0..5).map(|number| (ID, number, "sick-poison"))).await;
+    bench.until("all are dead", DEAD, 5).await;
+    bench.handler.heal();
+    sql(&bench, "SELECT pipeline.repark('obedient', array_agg(event_id)) FROM pipeline.inbox WHERE outcome = 'dead'")
+        .await;
+    bench.until("all have their effects", EFFECTS, 5).await;
+    nothing_is_left(&bench).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    assert_eq!(order(&bench, ID).await, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
 async fn a_policy_that_can_not_be_kept_ends_the_process_before_its_first_message() {
     let bench = Bench::new().await;
     let refused = bench.consumer_under::<Incoherent>().ended().await.unwrap_err();
