@@ -69,7 +69,17 @@ async fn every_command_explains_itself_with_examples() {
         vec!["dlq", "list"],
         vec!["dlq", "show"],
         vec!["dlq", "replay"],
+        vec!["dlq", "groups"],
+        vec!["dlq", "plan"],
+        vec!["dlq", "redrives"],
+        vec!["dlq", "undo"],
         vec!["dlq", "purge"],
+        vec!["dlq", "restore"],
+        vec!["parked", "list"],
+        vec!["parked", "show"],
+        vec!["parked", "resume"],
+        vec!["parked", "discard"],
+        vec!["parked", "bury"],
     ] {
         let mut args = command.clone();
         args.push("--help");
