@@ -106,15 +106,14 @@ impl Scope {
     pub async fn unfinished(&self, snapshot: &mut PgConnection, mark: i64) -> Result<(Vec<i64>, i64), Error> {
         let mut open: Vec<i64> = sqlx::query_scalar(
             r"SELECT id FROM (
-                  SELECT t.id FROM audit_tail t
-                   WHERE t.id <= $1
-                     AND (t.published_at IS NULL
-                          OR t.kind = 'event' AND EXISTS (
-                              SELECT FROM pipeline.subscriptions s
-                               WHERE s.topic = t.topic
-                                 AND NOT EXISTS (SELECT FROM pipeline.inbox i
-                                                  WHERE i.consumer = s.consumer AND i.event_id = t.event_id
-                                                    AND i.outcome IN ('done', 'skipped', 'dead', 'discarded'))))
+                  SELECT t.id FROM audit_tail t WHERE t.id <= $1 AND t.published_at IS NULL
+                  UNION
+                  SELECT t.id
+                    FROM audit_tail t
+                    JOIN pipeline.subscriptions s ON s.topic = t.topic
+                    LEFT JOIN pipeline.inbox i ON i.consumer = s.consumer AND i.event_id = t.event_id
+                         AND i.outcome IN ('done', 'skipped', 'dead', 'discarded')
+                   WHERE t.id <= $1 AND t.kind = 'event' AND i.event_id IS NULL
                   UNION
                   SELECT w.row_id FROM pipeline.audit_open w JOIN pipeline.outbox_events o ON o.id = w.row_id
                    WHERE o.created_at >= now() - make_interval(secs => $2) AND w.row_id <= $1) AS unfinished (id)
