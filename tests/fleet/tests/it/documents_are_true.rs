@@ -8,7 +8,7 @@ use std::{
 use crate::sources::{code_spans, files, read, root};
 
 /// Each section of the configuration and the types that read all of it.
-const SECTIONS: [(&str, &str, &str); 15] = [
+const SECTIONS: [(&str, &str, &str); 17] = [
     ("service", "crates/telemetry/src/config.rs", "ServiceConfig"),
     ("telemetry", "crates/telemetry/src/config.rs", "TelemetryConfig"),
     ("postgres", "crates/pipeline/src/config.rs", "PostgresConfig"),

@@ -22,7 +22,8 @@ pub struct Fleet {
 
 impl Fleet {
     pub async fn fresh() -> Self {
-        let registry = Registry::new(&RegistryConfig { url: Servers::running().registry_url(), ..Default::default() }).unwrap();
+        let registry =
+            Registry::new(&RegistryConfig { url: Servers::running().registry_url(), ..Default::default() }).unwrap();
         registry.pin::<DocumentUploaded>().await.unwrap();
         registry.pin::<DocumentVirusScanned>().await.unwrap();
         registry.pin::<DocumentDeduplicated>().await.unwrap();
