@@ -19,7 +19,7 @@ const SECTIONS: [(&str, &str, &str); 14] = [
     ("blobs", "crates/blobs/src/lib.rs", "BlobsConfig"),
     ("consumer", "crates/pipeline/src/config.rs", "ConsumerConfig"),
     ("retry", "crates/pipeline/src/config.rs", "RetryConfig"),
-    ("relay", "crates/pipeline/src/relay/mod.rs", "RelayConfig"),
+    ("relay", "crates/pipeline/src/relay/config.rs", "RelayConfig"),
     ("api", "services/document-api/src/config.rs", "ApiConfig"),
     ("webhooks", "workers/webhook-dispatcher/src/config.rs", "WebhooksConfig"),
     ("ocr", "workers/ocr/src/config.rs", "OcrConfig"),
