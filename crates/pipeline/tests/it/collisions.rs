@@ -16,7 +16,7 @@ async fn payload(bench: &Bench, event_id: Uuid, number: i64) -> Vec<u8> {
     let meta = EventMeta {
         event_id,
         // Its day is a part of the inbox's key.
-        occurred_at: OffsetDateTime::from_unix_timestamp(1_750_000_000).unwrap(),
+        occurred_at: OffsetDateTime::now_utc().replace_time(time::Time::MIDNIGHT),
         aggregate_type: "counter".into(),
         aggregate_id: counter_id,
         aggregate_version: 1,
