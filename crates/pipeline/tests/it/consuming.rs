@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::harness::{Bench, QUICK};
+use crate::harness::{Asking, Bench, QUICK};
 
 const EFFECTS: &str = "SELECT count(*) FROM effects";
 const ECHOES: &str = "SELECT count(*) FROM pipeline.outbox_events WHERE event_type = 'Echoed'";
@@ -119,4 +119,24 @@ async fn an_overloaded_member_pauses_serves_rebalances_and_loses_nothing() {
     second.stop().await.unwrap();
     relay.stop().await.unwrap();
     assert_eq!(bench.count(ECHOES).await, 1_820);
+}
+
+#[tokio::test]
+async fn thousands_that_come_again_are_told_by_two_connections() {
+    let mut bench = Bench::new().await;
+    let scarce = "[postgres]\nmax_connections = 2\nacquire_timeout = '1s'\n";
+    bench.reset(bench.configuration().replacen("[postgres]\n", scarce, 1));
+    let relay = bench.relay();
+    fill(&bench, 100, 0..10, "ok").await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    relay.stop().await.unwrap();
+    let consumer = bench.consumer_under::<Asking>();
+    bench.until("their effects", EFFECTS, 1_000).await;
+    let records = bench.topics.read("tests.counted.v1").await;
+    for _ in 0..4 {
+        bench.topics.produce_again("tests.counted.v1", &records).await;
+    }
+    bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    assert_eq!(bench.count(EFFECTS).await, 1_000);
 }
