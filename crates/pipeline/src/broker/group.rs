@@ -100,6 +100,11 @@ impl Context {
         self.generation.load(Ordering::Relaxed)
     }
 
+    /// Under which assignment the partition is ours.
+    pub(super) fn generation_of(&self, source: &TopicPartition) -> Option<u64> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).get(source).copied()
+    }
+
     /// Returns the generation of this assignment.
     fn take_on(&self, partitions: &[TopicPartition]) -> u64 {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{
     BrokerCommand, BrokerEvent, Delivery, Outlet,
+    continuity::Continuity,
     group::{Context, partitions_of},
 };
 use crate::message::{Record, TopicPartition};
@@ -37,6 +38,7 @@ pub(super) struct PollLoop<'c> {
     stash: VecDeque<Delivery>,
     /// Of the record before: records come in runs of one topic, and share its name.
     topic: Arc<str>,
+    continuity: Continuity,
 }
 
 /// Why the loop goes on or ends.
@@ -50,8 +52,9 @@ impl<'c> PollLoop<'c> {
         base: &'c BaseConsumer<Context>,
         outlet: Outlet,
         orders: mpsc::UnboundedReceiver<BrokerCommand>,
+        continuity: Continuity,
     ) -> Self {
-        Self { base, outlet, orders, paused: HashSet::new(), stash: VecDeque::new(), topic: "".into() }
+        Self { base, outlet, orders, paused: HashSet::new(), stash: VecDeque::new(), topic: "".into(), continuity }
     }
 
     pub fn run(mut self) {
@@ -107,6 +110,10 @@ impl<'c> PollLoop<'c> {
                     self.topic = message.topic().into();
                 }
                 let record = record_of(&message, Arc::clone(&self.topic));
+                if let Err(why) = self.continuity.check(self.base, &record.source, record.offset) {
+                    context.tell(BrokerEvent::Fatal(why));
+                    return Next::End;
+                }
                 let delivery = Delivery::new(record, context.generation());
                 return self.hand_over(delivery);
             }

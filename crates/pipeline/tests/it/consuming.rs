@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use docfleet_testkit::{Servers, admin::Admin};
 use uuid::Uuid;
 
 use crate::harness::{Asking, Bench, QUICK};
@@ -139,4 +140,35 @@ async fn thousands_that_come_again_are_told_by_two_connections() {
     bench.until_committed("tests.counted.v1").await;
     consumer.stop().await.unwrap();
     assert_eq!(bench.count(EFFECTS).await, 1_000);
+}
+
+#[tokio::test]
+async fn records_that_are_gone_before_they_were_read_end_the_process_until_their_loss_is_accepted() {
+    let mut bench = Bench::with(QUICK, 1).await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    fill(&bench, 3, 0..1, "ok").await;
+    bench.until("their effects", EFFECTS, 3).await;
+    bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    fill(&bench, 3, 1..2, "ok").await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    let ends = bench.topics.ends("tests.counted.v1").await;
+    Admin::new(&Servers::running().brokers(), &bench.topics.full_name(""))
+        .delete_records("tests.counted.v1", &ends)
+        .await;
+    fill(&bench, 3, 2..3, "ok").await;
+
+    let ended = bench.consumer().ended().await.unwrap_err().to_string();
+    assert!(ended.contains("records 3 to 5") && ended.contains("republish"), "{ended}");
+    assert_eq!(bench.count(EFFECTS).await, 3, "nothing behind the gap was taken");
+
+    bench.reset(bench.configuration().replace("[consumer]\n", "[consumer]\naccept_lost_records = true\n"));
+    let consumer = bench.consumer();
+    bench.until("what is left", EFFECTS, 6).await;
+    let everything = "UPDATE pipeline.outbox_events SET published_at = NULL WHERE event_type = 'Counted'";
+    sqlx::query(everything).execute(&bench.database.pool()).await.unwrap();
+    bench.until("what was lost comes again, and only that", EFFECTS, 9).await;
+    bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
 }
