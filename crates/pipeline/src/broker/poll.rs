@@ -12,6 +12,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, KafkaResult},
     message::{BorrowedMessage, Headers},
+    types::RDKafkaErrorCode,
 };
 use tokio::sync::mpsc;
 
@@ -24,6 +25,7 @@ use crate::message::{Record, TopicPartition};
 
 /// Commands wait at most this long while nothing is delivered.
 const POLL: Duration = Duration::from_millis(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the thread waits for room before it pauses all partitions. Pausing throws away what the client has fetched
 /// ahead, which costs more than a short wait; a long one would keep it from polling.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -126,11 +128,30 @@ impl<'c> PollLoop<'c> {
                     context.tell(BrokerEvent::Fatal(format!("the Kafka client failed for good: {code}: {detail}")));
                     return Next::End;
                 }
+                if is_of_an_unknown_topic(&error)
+                    && let Some(topic) = self.topic_that_is_gone()
+                {
+                    context.tell(BrokerEvent::Fatal(format!(
+                        "the topic {topic} is gone while it was read: make it by `docfleet setup`, then bring back what was \
+                         on it by `docfleet relay republish`"
+                    )));
+                    return Next::End;
+                }
                 // Brokers that are away and the like: the client recovers by itself, the watchdog watches.
                 tracing::warn!(consumer = context.consumer, %error, "Kafka");
             }
         }
         Next::Go
+    }
+
+    /// Of those we own partitions of. Their offsets must not be committed any more: on a new topic of that name they would
+    /// hide as many records.
+    fn topic_that_is_gone(&self) -> Option<Arc<str>> {
+        let is_gone = |topic: &Arc<str>| {
+            let metadata = self.base.fetch_metadata(Some(topic), ANSWER_TIMEOUT);
+            metadata.is_ok_and(|metadata| metadata.topics().iter().all(|found| found.partitions().is_empty()))
+        };
+        self.base.context().owned_topics().into_iter().find(is_gone)
     }
 
     fn hand_over(&mut self, mut delivery: Delivery) -> Next {
@@ -191,6 +212,19 @@ impl<'c> PollLoop<'c> {
             tracing::warn!(consumer = self.base.context().consumer, %error, "{what}");
         }
     }
+}
+
+fn is_of_an_unknown_topic(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        [
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+            RDKafkaErrorCode::UnknownTopic,
+            RDKafkaErrorCode::UnknownPartition,
+            RDKafkaErrorCode::UnknownTopicId,
+        ]
+        .contains(&code)
+    })
 }
 
 fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {

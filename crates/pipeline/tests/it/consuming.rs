@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use docfleet_testkit::{Servers, admin::Admin};
+use docfleet_testkit::{Servers, Topics, admin::Admin};
 use uuid::Uuid;
 
 use crate::harness::{Asking, Bench, QUICK};
@@ -169,6 +169,33 @@ async fn records_that_are_gone_before_they_were_read_end_the_process_until_their
     sqlx::query(everything).execute(&bench.database.pool()).await.unwrap();
     bench.until("what was lost comes again, and only that", EFFECTS, 9).await;
     bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_ends_its_readers_so_that_a_new_one_is_read_from_its_beginning() {
+    let bench = Bench::with(QUICK, 1).await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    fill(&bench, 3, 0..2, "ok").await;
+    bench.until("their effects", EFFECTS, 6).await;
+    bench.until_committed("tests.counted.v1").await;
+    relay.stop().await.unwrap();
+    let prefix = bench.topics.full_name("");
+    Admin::new(&Servers::running().brokers(), &prefix).delete_topic("tests.counted.v1").await;
+    let ended = consumer.ended().await.unwrap_err().to_string();
+    assert!(ended.contains("tests.counted.v1 is gone"), "{ended}");
+
+    // More records than the old one had, before anybody reads.
+    Topics::create(&prefix, &["tests.counted.v1"], 1).await;
+    let everything = "UPDATE pipeline.outbox_events SET published_at = NULL WHERE event_type = 'Counted'";
+    sqlx::query(everything).execute(&bench.database.pool()).await.unwrap();
+    fill(&bench, 3, 2..5, "ok").await;
+    let relay = bench.relay();
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    let consumer = bench.consumer();
+    bench.until_committed("tests.counted.v1").await;
+    assert_eq!(bench.count(EFFECTS).await, 15);
     consumer.stop().await.unwrap();
     relay.stop().await.unwrap();
 }
