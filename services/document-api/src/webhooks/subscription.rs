@@ -115,12 +115,7 @@ fn new_secret() -> String {
 }
 
 /// None when the tenant has as many as are allowed.
-async fn insert(
-    pool: &Pool,
-    tenant: &Tenant,
-    wanted: Subscription,
-    secret: &str,
-) -> Result<Option<Row>, sqlx::Error> {
+async fn insert(pool: &Pool, tenant: &Tenant, wanted: Subscription, secret: &str) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(
         r"INSERT INTO webhooks.subscriptions (id, tenant, url, event_types, secret, description)
           SELECT $1, $2, $3, $4, $5, $6
