@@ -1,7 +1,7 @@
 //! One event id, two payloads: somebody forges, or a producer is broken.
 
 use docfleet_outbox::{EventMeta, codec};
-use time::{OffsetDateTime, Time};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::harness::{Bench, CONSUMER, Counted, Ordered, Running};
@@ -15,8 +15,8 @@ async fn payload(bench: &Bench, event_id: Uuid, number: i64) -> Vec<u8> {
     let counter_id = Uuid::from_u128(3);
     let meta = EventMeta {
         event_id,
-        // Its day is a part of the inbox's key; an old one would be refused as too old.
-        occurred_at: OffsetDateTime::now_utc().replace_time(Time::MIDNIGHT),
+        // Its day is a part of the inbox's key.
+        occurred_at: OffsetDateTime::now_utc().replace_time(time::Time::MIDNIGHT),
         aggregate_type: "counter".into(),
         aggregate_id: counter_id,
         aggregate_version: 1,
