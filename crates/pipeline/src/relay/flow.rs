@@ -385,7 +385,7 @@ impl<'a> Flow<'a> {
         self.ticked_at = now;
         let publisher = &mut *self.publisher;
         let gaps = &mut publisher.memory.gaps;
-        for (kind, id, version) in gaps.to_tell(publisher.config.gap_alarm, now) {
+        for (kind, id, version) in gaps.tell_due(publisher.config.gap_alarm, now) {
             let source = &publisher.source.name;
             tracing::error!(source, aggregate_type = kind, aggregate_id = %id, version, "its predecessor is not published; it waits");
         }

@@ -274,8 +274,9 @@ impl Drop for Running {
 }
 
 pub const QUICK: &str = "[retry]\nbackoff = '10ms'\nbackoff_max = '200ms'\ntier_delay_factor = 0.02\n\
-                         [consumer]\ncommit_interval = '50ms'\n[relay]\nlease = '2s'\nhold_refused = '1s'\n\
-                         [parked]\npoll = '50ms'\nbackoff = '20ms'\nbackoff_max = '100ms'\nlease = '2s'\n";
+                         [consumer]\ncommit_interval = '50ms'\n\
+                         [parked]\npoll = '50ms'\nbackoff = '20ms'\nbackoff_max = '100ms'\nlease = '2s'\n\
+                         [relay]\nlease = '2s'\nhold_refused = '1s'\n";
 
 impl Bench {
     pub async fn new() -> Self {
