@@ -83,6 +83,7 @@ pub trait Declares: Send + Sync + 'static {
 
 pub struct Unordered;
 pub struct Ordered;
+pub struct Asking;
 pub struct Holding;
 pub struct Incoherent;
 
@@ -92,6 +93,10 @@ impl Declares for Unordered {
 
 impl Declares for Ordered {
     const POLICY: Policy = Policy { work_deadline: Duration::from_secs(2), ..Policy::ORDERED };
+}
+
+impl Declares for Asking {
+    const POLICY: Policy = Policy { ask_inbox_first: true, ..Unordered::POLICY };
 }
 
 impl Declares for Holding {
