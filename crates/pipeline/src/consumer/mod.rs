@@ -13,7 +13,7 @@ mod progress;
 mod watchdog;
 
 pub(crate) use driver::Driver;
-pub(crate) use in_flight::InFlight;
+pub(crate) use in_flight::{Hold, InFlight};
 #[cfg(test)]
 pub(crate) use in_flight::{Done, Ticket};
 pub(crate) use presence::announce;

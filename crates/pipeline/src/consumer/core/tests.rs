@@ -1,6 +1,12 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::header;
+use crate::{gate::BreakerConfig, header};
+
+fn core(config: &ConsumerConfig, own_topics: &str) -> Core {
+    let cap = config.in_flight_messages_max;
+    let signals = Signals::new("idle", BreakerConfig::default(), cap, cap);
+    Core::new(config, own_topics.to_owned(), signals, RetryConfig::default())
+}
 
 fn source(partition: i32) -> TopicPartition {
     TopicPartition { topic: "idle.retry.10s".into(), partition }
@@ -39,7 +45,7 @@ fn started(effects: &[Effect]) -> Vec<i64> {
 #[test]
 fn many_that_become_due_at_once_stay_within_the_budget() {
     let config = ConsumerConfig { in_flight_messages_max: 4, ..ConsumerConfig::default() };
-    let mut core = Core::new(&config, "idle.retry.".to_owned());
+    let mut core = core(&config, "idle.retry.");
     let mut inputs = vec![Input::Assigned { partitions: vec![source(0)], generation: 1 }];
     inputs.extend((0..10).map(|n| Input::Record { record: record(0, n, Some(5_000)), generation: 1 }));
     let effects = feed(&mut core, at(1), inputs);
@@ -57,7 +63,7 @@ fn many_that_become_due_at_once_stay_within_the_budget() {
 
 #[test]
 fn nothing_happens_any_more_after_a_failure() {
-    let mut core = Core::new(&ConsumerConfig::default(), String::new());
+    let mut core = core(&ConsumerConfig::default(), "");
     let inputs = vec![
         Input::Assigned { partitions: vec![source(0)], generation: 1 },
         Input::Record { record: record(0, 0, None), generation: 1 },
@@ -71,7 +77,7 @@ fn nothing_happens_any_more_after_a_failure() {
 
 #[test]
 fn an_assignment_of_what_is_still_ours_begins_anew() {
-    let mut core = Core::new(&ConsumerConfig::default(), "idle.retry.".to_owned());
+    let mut core = core(&ConsumerConfig::default(), "idle.retry.");
     let effects = feed(
         &mut core,
         at(0),
@@ -88,7 +94,7 @@ fn an_assignment_of_what_is_still_ours_begins_anew() {
 
 #[test]
 fn what_is_ready_and_not_started_goes_with_its_partition() {
-    let mut core = Core::new(&ConsumerConfig::default(), "idle.retry.".to_owned());
+    let mut core = core(&ConsumerConfig::default(), "idle.retry.");
     let with_key = |partition, offset| Record { key: Some(b"k".to_vec()), ..record(partition, offset, None) };
     let inputs = vec![
         Input::Assigned { partitions: vec![source(0), source(1)], generation: 1 },
