@@ -264,9 +264,7 @@ impl<H: Handler> Processor<H> {
         let outcome = match tokio::time::timeout_at(deadline, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Failure::transient("panicked", "the handler panicked; see the process's standard error")),
-            Err(_) => {
-                Err(Failure::transient(DEADLINE_EXCEEDED, format!("no answer in {:?}", H::POLICY.work_deadline)))
-            }
+            Err(_) => Err(Failure::transient(DEADLINE_EXCEEDED, format!("no answer in {:?}", H::POLICY.work_deadline))),
         };
         metrics::histogram!(metric::WORK_SECONDS, "consumer" => self.consumer).record(started.elapsed());
         outcome

@@ -30,8 +30,8 @@ use crate::{
     broker::{BrokerCommand, BrokerEvent, Connection, Delivery, Offsets},
     clock,
     gate::{self, GateReport, Heads},
-    metric,
     message::TopicPartition,
+    metric,
     process::Processor,
 };
 
@@ -225,7 +225,8 @@ impl<H: Handler> Driver<H> {
             self.progress.excuse_until(std::time::Instant::now() + HELD_EXCUSE);
         }
         let (now, core, notes) = (self.gate.now(), &self.core, &self.gate.notes);
-        let note = |source: &TopicPartition, offset| notes.read(source, offset).or_else(|| core.reason_of(source, offset));
+        let note =
+            |source: &TopicPartition, offset| notes.read(source, offset).or_else(|| core.reason_of(source, offset));
         let oldest = partitions.iter().map(|(source, progress)| (source, progress.oldest_open));
         let heads = self.heads.look(now, oldest, note);
         let report = GateReport::of(now, core.admission(), heads, core.top_keys());

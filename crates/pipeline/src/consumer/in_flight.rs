@@ -29,7 +29,16 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// For tests that only pass it on.
     pub fn of_test(offset: i64) -> Self {
-        Self { slot: SlotId::default(), offset, timestamp_ms: 0, epoch: 0, bytes: 0, lane: Lane(0), turn: Turn::Normal, generation: 0 }
+        Self {
+            slot: SlotId::default(),
+            offset,
+            timestamp_ms: 0,
+            epoch: 0,
+            bytes: 0,
+            lane: Lane(0),
+            turn: Turn::Normal,
+            generation: 0,
+        }
     }
 }
 

@@ -12,11 +12,12 @@ use super::{
 use crate::{
     Class,
     consumer::{Done, Hold, core::Input},
-    gate::{Action, BreakerConfig, Cause, Command, CommandSet, Judgement, Selector, Signals, Turn},
+    gate::{Action, BreakerConfig, Cause, Command, CommandId, CommandSet, Judgement, Selector, Signals, Turn},
 };
 
 /// Draws of its own, so that a world without these is the same as ever.
 const SALT: u64 = 0x6a7e;
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) struct Gating {
     random: Random,
@@ -60,6 +61,10 @@ impl Gating {
 impl World {
     /// Now and then an operator commands something for a while.
     pub fn command(&mut self, life: Life) {
+        if !self.faulty() && !self.processes[life.process].signals.is_closed() {
+            // What nothing follows is held until somebody decides.
+            return self.command_this(life, 0, Action::LetFail, Selector::All, DAY);
+        }
         if !self.faulty() || !self.gating.random.chance(self.gating.commands) {
             return;
         }
@@ -78,6 +83,10 @@ impl World {
         };
         let left = Duration::from_millis(random.between(50, 1_500));
         let id = i64::try_from(random.below(1_000_000)).unwrap_or(0);
+        self.command_this(life, id, action, selector, left);
+    }
+
+    fn command_this(&mut self, life: Life, id: CommandId, action: Action, selector: Selector, left: Duration) {
         let process = &mut self.processes[life.process];
         let command = Command { id, action, selector, until: process.elapsed(self.now) + left };
         process.events.push_back(Input::Commands(Arc::new(CommandSet::new(vec![command], 1))));
@@ -88,15 +97,14 @@ impl World {
     /// Holds a message whose schema the registry does not know yet. Returns whether it did.
     pub fn strands(&mut self, life: Life, message: u64) -> bool {
         let unknown = self.gating.unknown_schemas;
-        let Some(event) = self.processes[life.process].messages.get(&message).map(|m| m.state.event) else { return false };
+        let Some(event) = self.processes[life.process].messages.get(&message).map(|m| m.state.event) else {
+            return false;
+        };
         let now = self.now;
         let random = &mut self.gating.random;
         let draw = |random: &mut Random| if random.chance(unknown) { now + random.between(100, 3_000) } else { 0 };
-        let known_at = if unknown == 0 {
-            0
-        } else {
-            *self.gating.known_at.entry(event).or_insert_with(|| draw(random))
-        };
+        let known_at =
+            if unknown == 0 { 0 } else { *self.gating.known_at.entry(event).or_insert_with(|| draw(random)) };
         if now >= known_at {
             return false;
         }

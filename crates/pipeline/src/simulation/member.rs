@@ -90,10 +90,7 @@ impl Process {
     }
 
     fn at(&self, now: Ms) -> Now {
-        Now {
-            elapsed: self.elapsed(now),
-            wall_ms: i64::try_from(now).unwrap_or(i64::MAX) + self.skew,
-        }
+        Now { elapsed: self.elapsed(now), wall_ms: i64::try_from(now).unwrap_or(i64::MAX) + self.skew }
     }
 
     pub fn wall_ms(&self, now: Ms) -> i64 {
