@@ -20,7 +20,8 @@ const TOPIC: &str = "tests.counted.v1";
 const EFFECTS: &str = "SELECT count(*) FROM effects";
 const DEAD: &str = "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead'";
 const OBEYED: &str = "SELECT count(*) FROM pipeline.consumer_members WHERE gate -> 'commands' <> '{}'";
-const HELD: &str = "SELECT coalesce(sum((gate -> 'held_by_commands')::bigint), 0)::bigint FROM pipeline.consumer_members";
+const HELD: &str =
+    "SELECT coalesce(sum((gate -> 'held_by_commands')::bigint), 0)::bigint FROM pipeline.consumer_members";
 const TRIPPED: &str = "SELECT coalesce(sum((gate -> 'trips')::bigint), 0)::bigint FROM pipeline.consumer_members";
 const QUICK_BREAKER: &str = "[breaker]\nprobe_interval = '50ms'\nprobe_interval_max = '500ms'\nclose_after = 5\n";
 const GARBAGE: Option<&[u8]> = Some(b"garbage");
@@ -112,7 +113,13 @@ async fn what_a_kill_switch_selects_is_discarded_on_record_and_the_rest_flows() 
     let (relay, consumer) = (bench.relay(), bench.consumer());
     command(&bench, "drop", "field", r#"{"path": "data.how", "equals": "poison"}"#, "NULL", "1 hour").await;
     command(&bench, "drop", "field", r#"{"header": "producer", "equals": "bad"}"#, "NULL", "1 hour").await;
-    bench.until("both are obeyed", "SELECT count(*) FROM pipeline.consumer_members, jsonb_object_keys(gate -> 'commands')", 2).await;
+    bench
+        .until(
+            "both are obeyed",
+            "SELECT count(*) FROM pipeline.consumer_members, jsonb_object_keys(gate -> 'commands')",
+            2,
+        )
+        .await;
     append(&bench, 0..40, 2, "poison").await;
     bench.topics.produce(TOPIC, "k", GARBAGE, &[("producer", "bad")]).await;
     bench.topics.produce(TOPIC, "k", GARBAGE, &[("producer", "good")]).await;
@@ -169,8 +176,15 @@ async fn with_let_fail_what_the_breaker_holds_dies() {
 async fn a_process_that_holds_messages_ends_in_time_and_another_one_finishes_them() {
     let mut bench = Bench::new().await;
     bench.configure(QUICK_BREAKER);
-    command(&bench, "pause", "key", &format!(r#"{{"key": "{}"}}"#, hex(id(1).to_string().as_bytes())), "NULL", "1 hour")
-        .await;
+    command(
+        &bench,
+        "pause",
+        "key",
+        &format!(r#"{{"key": "{}"}}"#, hex(id(1).to_string().as_bytes())),
+        "NULL",
+        "1 hour",
+    )
+    .await;
     append(&bench, 0..300, 2, "sick-poison").await;
     let (relay, consumer) = (bench.relay(), bench.consumer());
     at_least(&bench, "the breaker trips", TRIPPED, 1).await;
@@ -239,7 +253,8 @@ async fn serve(mut client: TcpStream, real: String, id: u32, knows: Arc<AtomicBo
         client.write_all(answer.as_bytes()).await?;
         return client.shutdown().await;
     }
-    let request = request.replace(&late, &format!("/schemas/ids/{id}")).replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let request =
+        request.replace(&late, &format!("/schemas/ids/{id}")).replacen("\r\n", "\r\nConnection: close\r\n", 1);
     let mut server = TcpStream::connect(real).await?;
     server.write_all(request.as_bytes()).await?;
     tokio::io::copy_bidirectional(&mut client, &mut server).await?;

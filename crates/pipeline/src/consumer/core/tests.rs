@@ -185,11 +185,16 @@ fn a_message_that_the_breaker_holds_keeps_its_lane_and_no_drain_waits_for_it() {
     let first = out.remove(0);
     let judged = core.admission.signals().judge(at(2).elapsed, first.0.turn, cause);
     assert_eq!((first.0.turn, judged), (Turn::Probe, Judgement::Hold));
-    let effects = feed(&mut core, at(2), vec![held(first, Hold::Breaker("x"))]);
-    assert!(started(&effects).is_empty(), "what follows it in its key waits");
+    let again = tickets(feed(&mut core, at(2), vec![held(first, Hold::Breaker("x"))])).remove(0);
+    assert_eq!((again.0.turn, again.0.offset), (Turn::Retest, 0), "what follows it in its key waits");
+    let judged = core.admission.signals().judge(at(2).elapsed, again.0.turn, cause);
+    assert_eq!(judged, Judgement::Hold);
+    let effects = feed(&mut core, at(2), vec![held(again, Hold::Breaker("x"))]);
+    assert!(started(&effects).is_empty(), "the pauses grow");
     assert_eq!((core.running(), core.budget().messages(), core.holds_back()), (0, 2, true));
     let effects = feed(&mut core, at(3), vec![Input::BeginDrain]);
-    let closed = effects.iter().find_map(|e| if let Effect::Close { offsets, .. } = e { Some(offsets.clone()) } else { None });
+    let closed =
+        effects.iter().find_map(|e| if let Effect::Close { offsets, .. } = e { Some(offsets.clone()) } else { None });
     assert_eq!(closed, Some(vec![(source(0), 0)].into_iter().collect()), "it will be delivered again");
 }
 
