@@ -5,6 +5,7 @@
 //! and committed.
 
 mod backlog;
+mod gate;
 mod lag;
 mod pace;
 mod reading;

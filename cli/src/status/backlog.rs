@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, types::Json};
 use uuid::Uuid;
 
+use super::gate::Gate;
 use crate::{
     Error,
     consumer::{RETRY_DELAYS, retry_topic},
@@ -35,8 +36,8 @@ pub struct Member {
     pub in_flight: i32,
     /// For something that is away.
     pub waits: bool,
-    /// What else it tells of itself, such as breakers; absent in a member that tells nothing.
-    pub detail: Option<serde_json::Value>,
+    /// What its gate holds back, and why.
+    pub gate: Json<Gate>,
     /// Since its last sign of life; it gives one every 3 s.
     pub seen_seconds: f64,
 }
@@ -111,7 +112,7 @@ pub async fn queues(connection: &mut PgConnection, prefix: &str) -> Result<Queue
 
 pub async fn read(connection: &mut PgConnection) -> Result<Backlog, Error> {
     let members = sqlx::query_as(
-        r"SELECT consumer, member, partitions, in_flight, waits, to_jsonb(m) -> 'detail' AS detail,
+        r"SELECT consumer, member, partitions, in_flight, waits, gate,
                  extract(epoch FROM clock_timestamp() - seen_at)::float8 AS seen_seconds
             FROM pipeline.consumer_members m ORDER BY consumer, started_at, member",
     )

@@ -130,7 +130,15 @@ mod tests {
 
     fn member(seen_seconds: f64, waits: bool) -> Member {
         let member = uuid::Uuid::nil();
-        Member { consumer: "ocr".into(), member, partitions: 1, in_flight: 0, waits, detail: None, seen_seconds }
+        Member {
+            consumer: "ocr".into(),
+            member,
+            partitions: 1,
+            in_flight: 0,
+            waits,
+            gate: Default::default(),
+            seen_seconds,
+        }
     }
 
     #[test]

@@ -204,7 +204,8 @@ impl Reading {
                 Cell::new(remark),
             ]);
         }
-        table.to_string()
+        let told = self.members.iter().flat_map(|member| member.gate.lines(&member.consumer));
+        std::iter::once(table.to_string()).chain(told).collect::<Vec<_>>().join("\n")
     }
 
     fn failures_text(&self) -> String {

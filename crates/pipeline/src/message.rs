@@ -4,7 +4,7 @@ use docfleet_outbox::EventMeta;
 use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::header;
+use crate::{gate::Place, header};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +38,16 @@ impl Record {
     /// retries, forge identities or hold a partition back for ever.
     pub fn distrust(&mut self) {
         self.headers.retain(|(name, _)| !name.starts_with(header::PREFIX));
+    }
+
+    /// As commands select it.
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            topic: &self.source.topic,
+            partition: self.source.partition,
+            tenant: self.header("tenant").unwrap_or_default(),
+            key: self.key.as_deref(),
+        }
     }
 
     pub fn size_bytes(&self) -> usize {

@@ -16,15 +16,19 @@ use tracing::Instrument;
 
 use crate::{
     Class, Failure, Handler, Message, Outcome, Record, RetryConfig, WorkContext, Worked, clock,
-    consumer::{InFlight, Progress},
+    consumer::{Hold, InFlight, Progress},
     database::{QUESTION_TIMEOUT, in_time},
     failure,
     fate::Fate,
+    gate::{self, CommandId, Phase},
     message::{Identity, PLACE_DAY, place_id},
     metric,
     parked::{self, Hints},
     settle::digest_of,
 };
+
+const UNKNOWN_SCHEMA: &str = "unknown-schema";
+const DEADLINE_EXCEEDED: &str = "deadline-exceeded";
 
 const PLAUSIBLE_YEARS: std::ops::Range<i32> = 2000..3000;
 
@@ -45,6 +49,8 @@ pub(crate) enum Conclusion<H: Handler> {
     Failed(Failure, Fate),
     /// Not tried, as its key seems to be parked. Comes back by this way when it is not any more.
     Behind(oneshot::Sender<(InFlight, Record)>),
+    /// Not tried, as an operator's command discards it.
+    Dropped(CommandId),
 }
 
 /// A parked message whose work is done.
@@ -70,18 +76,28 @@ pub(crate) struct Processor<H: Handler> {
     pub settle: mpsc::Sender<Finished<H>>,
     /// Which keys of an ordered consumer are parked, as this process believes.
     pub parked: Hints,
+    pub gate: gate::Handle,
 }
 
 impl<H: Handler> Processor<H> {
     pub async fn process(self: Arc<Self>, mut in_flight: InFlight, mut record: Record) {
-        let (meta, event) = match self.until_available(|| self.decode(&record)).await {
-            Ok(decoded) => decoded,
-            Err(failure) => {
-                let identity = Identity::of_place(&record);
-                return self.conclude(in_flight, record, identity, Err(failure)).await;
-            }
+        let decoded = self.until_available(&record, || self.decode(&record)).await;
+        let identity = match &decoded {
+            Ok((meta, _)) => Identity::of_event(meta, &record),
+            Err(_) => Identity::of_place(&record),
         };
-        let identity = Identity::of_event(&meta, &record);
+        if let Some(command) = self.dropped_by(&record).await {
+            let conclusion = Conclusion::Dropped(command);
+            return self.send(Finished { in_flight, record, identity, conclusion }).await;
+        }
+        let (meta, event) = match decoded {
+            Ok(decoded) => decoded,
+            Err(failure) if failure.reason == UNKNOWN_SCHEMA => {
+                self.count_failed_try(&failure);
+                return in_flight.hold(record, Hold::Partition(UNKNOWN_SCHEMA));
+            }
+            Err(failure) => return self.conclude(in_flight, record, identity, Err(failure)).await,
+        };
         let parked = match self.is_to_go_behind(&record, &identity).await {
             Ok(parked) => parked,
             Err(failure) => return self.conclude(in_flight, record, identity, Err(failure)).await,
@@ -113,7 +129,24 @@ impl<H: Handler> Processor<H> {
     /// Looks at its age first: what the inbox has forgotten must not be done again, on whatever way.
     async fn is_to_go_behind(&self, record: &Record, identity: &Identity) -> Outcome<bool> {
         self.refuse_too_old(identity, record, clock::today()).await?;
-        self.until_available(|| self.is_parked(record)).await
+        self.until_available(record, || self.is_parked(record)).await
+    }
+
+    /// The command that discards the message, whether it can be decoded or not.
+    async fn dropped_by(&self, record: &Record) -> Option<CommandId> {
+        let set = Arc::clone(&self.gate.commands.borrow());
+        if set.is_empty() {
+            return None;
+        }
+        let now = self.gate.now();
+        let framed = record.payload.as_deref().filter(|_| set.looks_into_payloads(now));
+        let framed = framed.and_then(|payload| codec::unframe(payload).ok());
+        let schema = match framed {
+            Some((id, _)) => self.registry.schema(id).await.ok(),
+            None => None,
+        };
+        let field = |path: &str| gate::of_datum(schema.as_ref()?, framed?.1, path);
+        set.drops(now, &record.place(), |name| record.header(name), field)
     }
 
     /// Nothing when the message has its outcome or its place; itself when its key is free by now.
@@ -148,7 +181,7 @@ impl<H: Handler> Processor<H> {
         let framed = codec::unframe(payload).map_err(|e| Failure::poison("not-framed", e))?;
         let schema = self.registry.schema(framed.0).await.map_err(|error| match error {
             // May be a registry that lags behind or was restored: waiting loses nothing, a dead letter would.
-            Error::UnknownSchema(_) => Failure::unavailable("unknown-schema", error),
+            Error::UnknownSchema(_) => Failure::unavailable(UNKNOWN_SCHEMA, error),
             Error::Avro(_) => Failure::poison("unreadable-schema", format!("schema {}", framed.0)),
             other => Failure::unavailable("registry-unavailable", other),
         })?;
@@ -171,7 +204,7 @@ impl<H: Handler> Processor<H> {
     /// its row was kept, and waits for this very attempt.
     async fn refuse_too_old(&self, identity: &Identity, record: &Record, today: Date) -> Outcome<()> {
         if !self.retention.is_too_old(identity.event_day, today)
-            || (record.attempt() > 0 && self.until_available(|| self.is_awaited(identity, record)).await?)
+            || (record.attempt() > 0 && self.until_available(record, || self.is_awaited(identity, record)).await?)
         {
             return Ok(());
         }
@@ -185,20 +218,28 @@ impl<H: Handler> Processor<H> {
         record: &Record,
         identity: &Identity,
     ) -> Outcome<Option<Worked<H::In, H::Finding>>> {
-        if H::POLICY.ask_inbox_first && self.until_available(|| self.is_settled(record, identity)).await? {
+        if H::POLICY.ask_inbox_first && self.until_available(record, || self.is_settled(record, identity)).await? {
             return Ok(None);
         }
         let mut tries = 0;
         loop {
-            let failure = match self.until_available(|| self.one_try(&message)).await {
+            let tried = self.until_available(record, || self.one_try(&message)).await;
+            if tries > 0 {
+                self.gate.erase(record);
+            }
+            let failure = match tried {
                 Ok(finding) => return Ok(Some(Worked { message, finding })),
                 Err(failure) => failure,
             };
             tries += 1;
+            if failure.reason == DEADLINE_EXCEEDED {
+                self.gate.unavailable();
+            }
             if failure.class != Class::Transient || tries >= H::POLICY.tries_in_lane {
                 return Err(failure);
             }
             self.count_failed_try(&failure);
+            self.gate.note(record, Phase::Retrying { reason: failure.reason, tries });
             tracing::warn!(reason = failure.reason, detail = %failure.detail, tries, "a try failed, trying again");
             self.pause(tries - 1).await?;
         }
@@ -223,9 +264,7 @@ impl<H: Handler> Processor<H> {
         let outcome = match tokio::time::timeout_at(deadline, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Failure::transient("panicked", "the handler panicked; see the process's standard error")),
-            Err(_) => {
-                Err(Failure::transient("deadline-exceeded", format!("no answer in {:?}", H::POLICY.work_deadline)))
-            }
+            Err(_) => Err(Failure::transient(DEADLINE_EXCEEDED, format!("no answer in {:?}", H::POLICY.work_deadline))),
         };
         metrics::histogram!(metric::WORK_SECONDS, "consumer" => self.consumer).record(started.elapsed());
         outcome
@@ -295,17 +334,29 @@ impl<H: Handler> Processor<H> {
 
     /// Repeats while something that everybody needs is away. The message is not to blame: no attempt is counted, and
     /// only the end of the process ends the waiting.
-    async fn until_available<T, F: Future<Output = Outcome<T>>>(&self, mut step: impl FnMut() -> F) -> Outcome<T> {
+    async fn until_available<T, F: Future<Output = Outcome<T>>>(
+        &self,
+        record: &Record,
+        mut step: impl FnMut() -> F,
+    ) -> Outcome<T> {
         let mut waits = 0;
         loop {
             let failure = match step().await {
-                Err(failure) if failure.class == Class::Unavailable => failure,
-                other => return other,
+                // Only its producer needs that schema: the others are not to wait for it.
+                Err(failure) if failure.class == Class::Unavailable && failure.reason != UNKNOWN_SCHEMA => failure,
+                other => {
+                    if waits > 0 {
+                        self.gate.erase(record);
+                    }
+                    return other;
+                }
             };
+            self.gate.unavailable();
+            self.gate.note(record, Phase::Waiting { reason: failure.reason });
             self.progress.held_up_until(std::time::Instant::now() + self.retry.backoff_max + EXCUSE_MARGIN);
             self.count_failed_try(&failure);
             tracing::warn!(consumer = self.consumer, reason = failure.reason, detail = %failure.detail, waits, "waiting");
-            self.pause(waits).await?;
+            self.pause(waits).await.inspect_err(|_| self.gate.erase(record))?;
             waits += 1;
         }
     }
@@ -336,11 +387,16 @@ impl<H: Handler> Processor<H> {
             Ok(None) => {
                 let labels = [("consumer", self.consumer), ("outcome", "duplicate"), ("reason", "")];
                 metrics::counter!(metric::OUTCOMES_TOTAL, &labels).increment(1);
+                self.gate.signals.gave_up(in_flight.turn());
                 return in_flight.settled();
             }
             Err(failure) => match H::POLICY.fate(failure.class, record.attempt()) {
                 Fate::Abandon => return in_flight.abandon(),
                 Fate::Exit => return in_flight.fatal(failure),
+                fate if self.gate.holds(in_flight.turn(), &failure, fate) => {
+                    self.count_failed_try(&failure);
+                    return in_flight.hold(record, Hold::Breaker(failure.reason));
+                }
                 fate @ (Fate::Retry(_) | Fate::Park | Fate::DeadLetter | Fate::DeadLetterAndHold) => {
                     Conclusion::Failed(failure, fate)
                 }

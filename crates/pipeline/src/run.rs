@@ -15,7 +15,7 @@ use crate::{
     ConsumerConfig, Handler, ParkedConfig, Setup,
     broker::{self, Connection},
     consumer::{Driver, Progress, announce, watch},
-    failure,
+    failure, gate,
     housekeeping::keep_house,
     parked::{Drainer, Hints},
     process::Processor,
@@ -165,6 +165,9 @@ pub(crate) async fn drive<H: Handler>(
     let retry: crate::RetryConfig = setup.section("retry")?;
     let parking: ParkedConfig = setup.section("parked")?;
     let parked = Hints::default();
+    let (gate, commands) = gate::Handle::new(setup.name, setup.section("breaker")?, &config, &H::POLICY);
+    let watching = gate::watch(setup.pool.clone(), setup.name, gate.origin, commands, setup.shutdown.clone());
+    setup.spawn("commands", watching);
     let topic_prefix = kafka.topic_prefix.clone();
     let (settle, finished) = mpsc::channel(config.in_flight_messages_max.max(1));
     let settler = Settler {
@@ -180,6 +183,7 @@ pub(crate) async fn drive<H: Handler>(
         parked: parked.clone(),
         park_wait: parking.backoff,
         meters: Meters::of(setup.name),
+        gate: gate.clone(),
     };
     let settler = Arc::new(settler);
     let settling = tokio::spawn(Arc::clone(&settler).run(finished, config.batch_messages_max, config.settlers));
@@ -196,6 +200,7 @@ pub(crate) async fn drive<H: Handler>(
         progress: progress.clone(),
         settle,
         parked,
+        gate,
     };
     let processor = Arc::new(processor);
     let drainer = Drainer { processor: Arc::clone(&processor), settler, config: parking, owner: Uuid::now_v7() };

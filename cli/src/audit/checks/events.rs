@@ -78,7 +78,8 @@ pub const EVENTS: &[Check] = &[
         pass: Pass::Events,
         says: "aggregates whose events are not numbered 1, 2, 3, …",
         what_to_do: "An event's row was deleted or written by hand. Restore it before consumers that rely on versions go on.",
-        // Young aggregates are whole as well: their rows are written in one transaction. Where rows were pruned an
+        // Young aggregates are whole as well: their rows are written in one transaction. One at version 0 was locked and
+        // nothing was written. Where rows were pruned an
         // aggregate may begin later, or have no event left.
         sql: r"WITH touched AS MATERIALIZED (
                    SELECT aggregate_type, aggregate_id FROM audit_tail WHERE kind = 'event'
@@ -95,6 +96,7 @@ pub const EVENTS: &[Check] = &[
                              n, coalesce(low::text, '-'), coalesce(high::text, '-'), coalesce(version::text, '-')) AS detail
                  FROM counted, audit_scope
                 WHERE $1::float8 IS NOT NULL
+                  AND NOT (n = 0 AND version = 0)
                   AND (version IS NULL OR (n = 0 AND NOT pruned) OR (low <> 1 AND NOT pruned)
                        OR high - low + 1 <> n OR version <> high)
                 ORDER BY aggregate_id LIMIT 20",

@@ -34,10 +34,11 @@ pub const SETTLEMENTS: &[Check] = &[
         pass: Pass::Settlements,
         says: "dead or discarded messages without their dead letter",
         what_to_do: "A settlement writes both or none, so somebody edited a table. The bytes may still be on the original topic.",
+        // What a command drops never died: its record is an operator's action.
         sql: r#"SELECT count(*) OVER () AS total, i.consumer, i.event_id AS id,
                        format('%s of attempt %s, read at %s[%s]@%s', i.outcome, i.attempt, i.topic, i.partition, i."offset") AS detail
                   FROM audit_settled i, audit_scope
-                 WHERE i.outcome IN ('dead', 'discarded') AND $1::float8 IS NOT NULL AND i.settled_at >= pruned_before
+                 WHERE i.outcome IN ('dead', 'discarded') AND i.reason IS DISTINCT FROM 'dropped-by-command' AND $1::float8 IS NOT NULL AND i.settled_at >= pruned_before
                    AND NOT EXISTS (SELECT FROM pipeline.outbox_events o WHERE o.kind = 'dead_letter'
                                       AND o.consumer = i.consumer AND o.event_id = i.event_id AND o.attempt = i.attempt)
                  ORDER BY i.consumer, i.event_id LIMIT 20"#,
@@ -61,12 +62,12 @@ pub const SETTLEMENTS: &[Check] = &[
         property: "L1",
         pass: Pass::Settlements,
         says: "discarded messages without an operator's decision on record",
-        what_to_do: "`docfleet dlq purge` writes both or none, so somebody edited a table.",
-        sql: r"SELECT count(*) OVER () AS total, i.consumer, i.event_id AS id, 'no purge on record' AS detail
+        what_to_do: "`docfleet dlq purge` and a settlement that obeys `docfleet drop` write both or none, so somebody edited a table.",
+        sql: r"SELECT count(*) OVER () AS total, i.consumer, i.event_id AS id, 'no purge or drop on record' AS detail
                  FROM audit_settled i
                 WHERE i.outcome = 'discarded' AND $1::float8 IS NOT NULL
                   AND NOT EXISTS (SELECT FROM pipeline.operator_actions a
-                                   WHERE a.action = 'purge' AND a.consumer = i.consumer AND a.event_id = i.event_id)
+                                   WHERE a.action IN ('purge', 'drop') AND a.consumer = i.consumer AND a.event_id = i.event_id)
                 ORDER BY i.consumer, i.event_id LIMIT 20",
     },
     Check {

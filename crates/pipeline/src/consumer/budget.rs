@@ -17,14 +17,28 @@ impl Budget {
     }
 
     pub fn charge(&mut self, bytes: usize) {
-        self.messages += 1;
+        self.bring_back(1, bytes);
+    }
+
+    pub fn release(&mut self, bytes: usize) {
+        self.put_aside(1, bytes);
+    }
+
+    /// What is in hand and waits for long makes room for others.
+    pub fn put_aside(&mut self, messages: usize, bytes: usize) {
+        self.messages = self.messages.saturating_sub(messages);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.open_below_the_mark();
+    }
+
+    /// It goes on. More than the limit may be in flight now, and nothing comes in until less is.
+    pub fn bring_back(&mut self, messages: usize, bytes: usize) {
+        self.messages += messages;
         self.bytes += bytes;
         self.closed |= self.messages >= self.messages_max || self.bytes >= self.bytes_max;
     }
 
-    pub fn release(&mut self, bytes: usize) {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
+    fn open_below_the_mark(&mut self) {
         if self.messages <= self.messages_max * 3 / 4 && self.bytes <= self.bytes_max / 4 * 3 {
             self.closed = false;
         }

@@ -1,13 +1,15 @@
 //! All decisions of the consumption, and nothing else: no runtime, no channel, no clock, no randomness. An [`Input`] and
 //! the time come in, [`Effect`]s go out; [`super::driver`] is its shell, and the simulation another one.
 //!
-//! A record's way: `intake` (current? admitted? charged) → its lane → `choose` → [`Effect::Start`] → [`Input::Done`] → the
-//! ledger's frontier → [`Effect::Commit`]. `assignment` says when partitions come and go.
+//! A record's way: `intake` (current? may it enter? charged) → its lane → the gate → [`Effect::Start`] → [`Input::Done`] →
+//! the ledger's frontier → [`Effect::Commit`]. `holding` keeps what comes back without an outcome, `assignment` says when
+//! partitions come and go.
 
 mod assignment;
+mod holding;
 mod intake;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     budget::Budget,
@@ -16,12 +18,20 @@ use super::{
     partition::{Handover, Partition, Slots},
     progress::PartitionProgress,
 };
-use crate::{ConsumerConfig, Record, broker::Offsets, message::TopicPartition};
+use crate::{
+    ConsumerConfig, Record, RetryConfig,
+    broker::Offsets,
+    gate::{Admission, CommandSet, Note, Phase, Place, Placed, Share, Signals, TopKeys, note_of},
+    message::TopicPartition,
+};
 
 /// An idle partition's last commit may have been lost without a word, and would show a lag for ever.
 const RENEW_COMMITS: Duration = Duration::from_secs(15);
 /// The core answers a handover so much before the poll thread stops waiting for it.
 const HANDOVER_MARGIN: Duration = Duration::from_millis(500);
+/// Keys that are counted at once.
+const KEYS_COUNTED: usize = 64;
+const FADE_KEYS: Duration = Duration::from_secs(60);
 
 /// When an input happens.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +61,8 @@ pub(crate) enum Input {
         generation: u64,
     },
     Done(Done),
+    /// Another set of operators' commands was read.
+    Commands(Arc<CommandSet>),
     /// Every 50 ms or so: drives commits, deadlines and what waits for its time.
     Tick,
     BeginDrain,
@@ -92,11 +104,21 @@ pub(crate) struct Core {
     shutdown_drain: Duration,
     slots: Slots,
     lanes: Lanes<Lane, (Ticket, Record)>,
-    /// Of free lanes, not started yet.
-    ready: VecDeque<(Ticket, Record)>,
-    /// Messages that are out.
-    out: usize,
+    /// Of free lanes, not started yet, and what is out.
+    admission: Admission<(Ticket, Record)>,
+    /// Between the tries of what blocks a partition.
+    retry: RetryConfig,
     budget: Budget,
+    messages_max: usize,
+    /// Of blocked partitions, outside of the budget; as much as the budget has, at most.
+    bytes_outside: usize,
+    bytes_max: usize,
+    blocked: usize,
+    /// What one partition may hold, while anything is held back.
+    share: Option<Share>,
+    /// Keys whose messages had to wait for each other.
+    top_keys: TopKeys,
+    faded_at: Duration,
     handovers: Vec<Handover>,
     /// Of the last assignment.
     generation: u64,
@@ -114,15 +136,22 @@ pub(crate) struct Core {
 
 impl Core {
     /// `own_topics` is how the names of this consumer's retry topics begin: nobody else writes there.
-    pub fn new(config: &ConsumerConfig, own_topics: String) -> Self {
+    pub fn new(config: &ConsumerConfig, own_topics: String, signals: Signals, retry: RetryConfig) -> Self {
         Self {
             commit_interval: config.commit_interval,
             revoke_drain: config.revoke_drain,
             shutdown_drain: config.shutdown_drain,
             slots: Slots::new(own_topics),
             lanes: Lanes::default(),
-            ready: VecDeque::new(),
-            out: 0,
+            admission: Admission::new(signals),
+            retry,
+            messages_max: config.in_flight_messages_max,
+            bytes_outside: 0,
+            bytes_max: config.in_flight_bytes_max,
+            blocked: 0,
+            share: None,
+            top_keys: TopKeys::new(KEYS_COUNTED),
+            faded_at: Duration::ZERO,
             budget: Budget::new(config.in_flight_messages_max, config.in_flight_bytes_max),
             handovers: Vec::new(),
             generation: 0,
@@ -142,7 +171,8 @@ impl Core {
         }
         match input {
             Input::Record { record, generation } => self.on_record(now, record, generation),
-            Input::Done(done) => self.on_done(done, effects),
+            Input::Done(done) => self.on_done(now, done, effects),
+            Input::Commands(commands) => self.on_commands(now, commands),
             Input::Tick => self.on_tick(now, effects),
             Input::Assigned { partitions, generation } => self.on_assigned(partitions, generation, effects),
             Input::Revoked { partitions, handover } => self.on_revoked(now, partitions, handover),
@@ -159,6 +189,7 @@ impl Core {
             return;
         }
         self.admit_what_is_due(now);
+        self.try_blocked(now);
         self.start_what_is_ready(now, effects);
         self.finish_handovers(now, effects);
         if self.draining_until.is_some_and(|until| self.running() == 0 || now.elapsed >= until) {
@@ -166,7 +197,8 @@ impl Core {
             effects.push(Effect::Close { offsets: self.take_frontiers(), generation: self.generation });
             return;
         }
-        self.apply_pauses(effects);
+        self.share_out();
+        self.apply_pauses(now, effects);
     }
 
     /// Records wait outside while the budget is used up, and so, in the end, at the broker.
@@ -180,11 +212,38 @@ impl Core {
 
     /// Messages that are out.
     pub fn running(&self) -> usize {
-        self.out
+        self.admission.running()
+    }
+
+    pub fn admission(&self) -> &Admission<(Ticket, Record)> {
+        &self.admission
+    }
+
+    pub fn top_keys(&self) -> &TopKeys {
+        &self.top_keys
     }
 
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// What holds a message up that is not out, as far as it is known here.
+    pub fn reason_of(&self, source: &TopicPartition, offset: i64) -> Option<Note> {
+        let is_it = |(_, record): &&(Ticket, Record)| record.offset == offset && record.source == *source;
+        let waiting = self.admission.waiting().find(|(item, _)| is_it(item));
+        let waiting = waiting.map(|((_, record), phase)| note_of(record, phase));
+        waiting.or_else(|| {
+            let (_, partition) = self.slots.assigned().find(|(of, _)| *of == source)?;
+            let blocked = partition.blocked.as_ref()?;
+            let (_, record) = blocked.stranded.get(&offset)?;
+            Some(note_of(record, Phase::Waiting { reason: blocked.reason }))
+        })
+    }
+
+    /// Whether messages wait at the gate or in a blocked partition, so that a frontier that stands is no stall.
+    pub fn holds_back(&self) -> bool {
+        let [_, by_commands, by_breaker] = self.admission.here();
+        by_commands + by_breaker + self.blocked > 0 || !self.admission.signals().is_closed()
     }
 
     /// What the watchdog is told of each partition that is ours.
@@ -193,29 +252,68 @@ impl Core {
         self.slots.assigned().map(move |(source, partition)| (source, partition.progress(over_budget)))
     }
 
-    fn on_done(&mut self, done: Done, effects: &mut Vec<Effect>) {
+    fn on_done(&mut self, now: Now, done: Done, effects: &mut Vec<Effect>) {
         let (ticket, settled) = match done {
             Done::Settled(ticket) => (ticket, true),
             Done::Abandoned(ticket) => (ticket, false),
+            Done::Held(ticket, record, why) => return self.on_held(now, ticket, *record, why),
             Done::Fatal(why) => return self.fail(why, effects),
             Done::Dropped(ticket) => {
                 let source = self.slots.source(ticket.slot).map_or_else(String::new, ToString::to_string);
                 return self.fail(format!("the message at {source} offset {} was dropped", ticket.offset), effects);
             }
         };
-        self.out -= 1;
-        self.budget.release(ticket.bytes);
-        if let Some(partition) = self.slots.of_ticket(&ticket) {
+        self.came_back(&ticket, settled);
+    }
+
+    fn came_back(&mut self, ticket: &Ticket, settled: bool) {
+        self.admission.finished(ticket.generation);
+        self.release(ticket);
+        let mut unblocks = false;
+        if let Some(partition) = self.slots.of_ticket(ticket) {
             partition.running -= 1;
+            self.pauses_changed |= partition.crowded;
             if settled {
                 partition.ledger.settle(ticket.offset);
                 partition.last_settled_ms = Some(ticket.timestamp_ms);
             }
+            unblocks = partition.blocked.as_ref().is_some_and(|blocked| blocked.probe == Some(ticket.offset));
         }
-        self.ready.extend(self.lanes.finish(&ticket.lane));
+        if !settled {
+            self.admission.signals().gave_up(ticket.turn);
+        }
+        if unblocks {
+            self.unblock(ticket.slot);
+        }
+        if let Some(next) = self.lanes.finish(&ticket.lane) {
+            self.admission.push(next);
+        }
+    }
+
+    /// Gives back what the message takes of the budget.
+    fn release(&mut self, ticket: &Ticket) {
+        if let Some(partition) = self.slots.of_ticket(ticket) {
+            partition.charged.0 -= 1;
+            partition.charged.1 -= ticket.bytes;
+            if partition.blocked.as_ref().is_some_and(|blocked| blocked.outside) {
+                self.bytes_outside -= ticket.bytes;
+                return;
+            }
+        }
+        self.budget.release(ticket.bytes);
+    }
+
+    fn on_commands(&mut self, now: Now, commands: Arc<CommandSet>) {
+        self.admission.obey(now.elapsed, commands);
+        self.pauses_changed = true;
     }
 
     fn on_tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.admission.tick(now.elapsed);
+        if now.elapsed.saturating_sub(self.faded_at) >= FADE_KEYS {
+            self.faded_at = now.elapsed;
+            self.top_keys.fade();
+        }
         if now.elapsed.saturating_sub(self.committed_at) < self.commit_interval {
             return;
         }
@@ -228,6 +326,8 @@ impl Core {
         if !offsets.is_empty() {
             effects.push(Effect::Commit { offsets, generation: self.generation });
         }
+        // Commands end without a word.
+        self.pauses_changed = true;
         effects.push(Effect::Report);
     }
 
@@ -249,14 +349,26 @@ impl Core {
         self.slots.assigned_mut().filter_map(frontier).collect()
     }
 
-    fn apply_pauses(&mut self, effects: &mut Vec<Effect>) {
+    /// While something is held back, or keys wait for each other, no partition may use up what the others need.
+    fn share_out(&mut self) {
+        let is_strained =
+            self.admission.is_strained() || self.blocked > 0 || self.lanes.queued() > self.messages_max / 2;
+        let share = is_strained.then(|| Share::of(self.messages_max, self.slots.assigned_count()));
+        self.pauses_changed |= share != self.share;
+        self.share = share;
+    }
+
+    fn apply_pauses(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if !std::mem::take(&mut self.pauses_changed) {
             return;
         }
         let all = self.draining_until.is_some();
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for (source, partition) in self.slots.assigned_mut() {
-            let wanted = all || !partition.held.is_empty();
+            let open = partition.ledger.open_count();
+            partition.barred = self.admission.holds_partition(now.elapsed, &source.topic, source.partition);
+            partition.crowded = self.share.is_some_and(|share| share.pauses(open, partition.crowded));
+            let wanted = all || partition.is_closed() || !partition.held.is_empty();
             if wanted != partition.paused {
                 partition.paused = wanted;
                 if wanted { pause.push(source.clone()) } else { resume.push(source.clone()) }
@@ -268,6 +380,18 @@ impl Core {
         if !resume.is_empty() {
             effects.push(Effect::Resume(resume));
         }
+    }
+}
+
+/// A message at the gate.
+impl Placed for (Ticket, Record) {
+    fn place(&self) -> Place<'_> {
+        self.1.place()
+    }
+
+    fn cost(&self) -> u32 {
+        const BYTES: usize = 16 * 1024;
+        u32::try_from(1 + self.0.bytes / BYTES).unwrap_or(u32::MAX)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! 1. *the end of the process* first, or a busy topic could hold it off;
 //! 2. *results* before new records, so that the budget is freed before it is charged;
-//! 3. *the tick*, or a busy topic could hold off commits and handovers;
+//! 3. *the tick*, or a busy topic could hold off commits and handovers, and beside it *operators' commands*;
 //! 4. *the broker's events* before its records: a rebalance is served whatever the load;
 //! 5. *records* last, and none while the budget is used up. They wait in a bounded channel; the poll thread never stops.
 //!
@@ -16,19 +16,22 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, MissedTickBehavior},
+    time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     core::{Core, Effect, Input, Now},
     in_flight::{Done, InFlight},
-    progress::Progress,
+    progress::{PartitionProgress, Progress},
 };
 use crate::{
     ConsumerConfig, Handler,
     broker::{BrokerCommand, BrokerEvent, Connection, Delivery, Offsets},
-    clock, metric,
+    clock,
+    gate::{self, GateReport, Heads},
+    message::TopicPartition,
+    metric,
     process::Processor,
 };
 
@@ -37,6 +40,8 @@ const TICK: Duration = Duration::from_millis(50);
 const BATCH: usize = 256;
 /// The process exits in any case; waiting longer for a broker that is away would gain nothing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Renewed at each report: what the gate holds back is no stall.
+const HELD_EXCUSE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Driver<H: Handler> {
     processor: Arc<Processor<H>>,
@@ -44,13 +49,14 @@ pub(crate) struct Driver<H: Handler> {
     shutdown: CancellationToken,
     progress: Progress,
     core: Core,
-    started_at: Instant,
     effects: Vec<Effect>,
     /// Taken from the channel; the budget closed before the last of them.
     taken: VecDeque<Delivery>,
     /// Who waits for the answer to a revocation.
     handovers: HashMap<u64, oneshot::Sender<Offsets>>,
     handovers_seen: u64,
+    gate: gate::Handle,
+    heads: Heads,
     done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
 }
 
@@ -73,17 +79,20 @@ impl<H: Handler> Driver<H> {
         progress: Progress,
         topic_prefix: &str,
     ) -> Self {
+        let own_topics = format!("{topic_prefix}{}.retry.", processor.consumer);
+        let gate = processor.gate.clone();
         Self {
-            core: Core::new(config, format!("{topic_prefix}{}.retry.", processor.consumer)),
+            core: Core::new(config, own_topics, gate.signals.clone(), processor.retry.clone()),
             processor,
             connection,
             shutdown,
             progress,
-            started_at: Instant::now(),
             effects: Vec::new(),
             taken: VecDeque::new(),
             handovers: HashMap::new(),
             handovers_seen: 0,
+            gate,
+            heads: Heads::default(),
             done: mpsc::unbounded_channel(),
         }
     }
@@ -106,6 +115,10 @@ impl<H: Handler> Driver<H> {
                 }
                 _ = self.done.1.recv_many(&mut results, BATCH) => None,
                 _ = tick.tick() => Some(Input::Tick),
+                // It ends with the one who reads them, as the process ends.
+                Ok(()) = self.gate.commands.changed() => {
+                    Some(Input::Commands(self.gate.commands.borrow_and_update().clone()))
+                }
                 event = self.connection.events.recv() => Some(self.input_of(event)),
                 // None when the poll thread has ended; then the events end too.
                 1.. = self.connection.records.recv_many(&mut records, BATCH), if takes_records => None,
@@ -130,7 +143,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn now(&self) -> Now {
-        Now { elapsed: self.started_at.elapsed(), wall_ms: clock::now_ms() }
+        Now { elapsed: self.gate.now(), wall_ms: clock::now_ms() }
     }
 
     fn input_of(&mut self, event: Option<BrokerEvent>) -> Input {
@@ -176,7 +189,7 @@ impl<H: Handler> Driver<H> {
         end
     }
 
-    async fn close(self, offsets: Offsets, generation: u64) -> Result<(), String> {
+    async fn close(mut self, offsets: Offsets, generation: u64) -> Result<(), String> {
         if self.core.running() > 0 {
             tracing::warn!(
                 running = self.core.running(),
@@ -195,7 +208,7 @@ impl<H: Handler> Driver<H> {
         Ok(())
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let consumer = self.processor.consumer;
         let partitions: HashMap<_, _> =
             self.core.progress().map(|(source, progress)| (source.clone(), progress)).collect();
@@ -203,7 +216,22 @@ impl<H: Handler> Driver<H> {
         metrics::gauge!(metric::IN_FLIGHT_MESSAGES, "consumer" => consumer).set(metric::count(budget.messages()));
         metrics::gauge!(metric::IN_FLIGHT_BYTES, "consumer" => consumer).set(metric::count(budget.bytes()));
         metrics::gauge!(metric::ASSIGNED_PARTITIONS, "consumer" => consumer).set(metric::count(partitions.len()));
+        self.report_gate(&partitions);
         self.progress.replace(partitions);
+    }
+
+    fn report_gate(&mut self, partitions: &HashMap<TopicPartition, PartitionProgress>) {
+        if self.core.holds_back() {
+            self.progress.excuse_until(std::time::Instant::now() + HELD_EXCUSE);
+        }
+        let (now, core, notes) = (self.gate.now(), &self.core, &self.gate.notes);
+        let note =
+            |source: &TopicPartition, offset| notes.read(source, offset).or_else(|| core.reason_of(source, offset));
+        let oldest = partitions.iter().map(|(source, progress)| (source, progress.oldest_open));
+        let heads = self.heads.look(now, oldest, note);
+        let report = GateReport::of(now, core.admission(), heads, core.top_keys());
+        report.publish(self.processor.consumer);
+        self.progress.report_gate(report);
     }
 }
 

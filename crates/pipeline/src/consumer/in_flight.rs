@@ -1,7 +1,10 @@
 use tokio::{sync::mpsc, time::Instant};
 
 use super::partition::SlotId;
-use crate::Failure;
+use crate::{
+    Failure, Record,
+    gate::{Generation, Turn},
+};
 
 /// A place in the order: messages of one lane are worked on and settled one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,14 +20,35 @@ pub(crate) struct Ticket {
     pub epoch: u64,
     pub bytes: usize,
     pub lane: Lane,
+    /// Of its last start, as `generation`.
+    pub turn: Turn,
+    pub generation: Generation,
 }
 
 #[cfg(test)]
 impl Ticket {
     /// For tests that only pass it on.
     pub fn of_test(offset: i64) -> Self {
-        Self { slot: SlotId::default(), offset, timestamp_ms: 0, epoch: 0, bytes: 0, lane: Lane(0) }
+        Self {
+            slot: SlotId::default(),
+            offset,
+            timestamp_ms: 0,
+            epoch: 0,
+            bytes: 0,
+            lane: Lane(0),
+            turn: Turn::Normal,
+            generation: 0,
+        }
     }
+}
+
+/// Why a message is tried again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It failed, and the breaker says when it is tried again.
+    Breaker(&'static str),
+    /// It waits for something that only its producer needs: its partition waits with it, others flow.
+    Partition(&'static str),
 }
 
 /// How a message came back.
@@ -33,12 +57,14 @@ pub(crate) enum Done {
     Settled(Ticket),
     /// Given up without an outcome, as the process ends: it will be delivered again.
     Abandoned(Ticket),
+    /// Without an outcome too, and to be tried again later by this process.
+    Held(Ticket, Box<Record>, Hold),
     Fatal(String),
     /// A bug: somebody let go of it without a word.
     Dropped(Ticket),
 }
 
-/// A message that is out. It must come back through one of the three methods; a drop is a bug that ends the process
+/// A message that is out. It must come back through one of the methods; a drop is a bug that ends the process
 /// rather than losing a message.
 pub(crate) struct InFlight {
     ticket: Option<Ticket>,
@@ -57,6 +83,15 @@ impl InFlight {
 
     pub fn abandon(mut self) {
         self.report(Done::Abandoned);
+    }
+
+    pub fn hold(mut self, record: Record, why: Hold) {
+        self.report(|ticket| Done::Held(ticket, Box::new(record), why));
+    }
+
+    /// Why it was let in; none after it came back.
+    pub fn turn(&self) -> Turn {
+        self.ticket.map_or(Turn::Normal, |ticket| ticket.turn)
     }
 
     pub fn fatal(mut self, failure: Failure) {

@@ -63,6 +63,11 @@ impl<K: Hash + Eq, T> Lanes<K, T> {
         self.queued
     }
 
+    /// Whether an item of this lane is out.
+    pub fn is_busy(&self, key: &K) -> bool {
+        self.busy.contains_key(key)
+    }
+
     /// Lanes with an item out.
     pub fn busy(&self) -> usize {
         self.busy.len()

@@ -56,6 +56,11 @@ impl Ledger {
         self.open.len()
     }
 
+    /// The offset that the frontier waits for.
+    pub fn oldest_open(&self) -> Option<i64> {
+        self.open.keys().next().copied()
+    }
+
     /// The timestamp of the oldest message that is not settled.
     pub fn oldest_open_ms(&self) -> Option<i64> {
         self.open.values().next().copied()

@@ -13,9 +13,9 @@ mod progress;
 mod watchdog;
 
 pub(crate) use driver::Driver;
-pub(crate) use in_flight::InFlight;
 #[cfg(test)]
 pub(crate) use in_flight::{Done, Ticket};
+pub(crate) use in_flight::{Hold, InFlight};
 pub(crate) use presence::announce;
 pub(crate) use progress::Progress;
 pub(crate) use watchdog::watch;

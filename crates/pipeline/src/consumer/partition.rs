@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -76,6 +76,10 @@ impl Slots {
         self.partition_mut(ticket.slot).filter(|partition| partition.epoch == ticket.epoch)
     }
 
+    pub fn assigned_count(&self) -> usize {
+        self.assigned().count()
+    }
+
     pub fn assigned(&self) -> impl Iterator<Item = (&TopicPartition, &Partition)> {
         self.slots.iter().filter_map(|slot| Some((&slot.source, slot.partition.as_ref()?)))
     }
@@ -103,6 +107,27 @@ pub(super) struct Partition {
     /// Not admitted yet. The partition is paused meanwhile, so these are only what the client had fetched before the
     /// pause took effect; other partitions flow.
     pub held: VecDeque<Record>,
+    /// A command pauses it.
+    pub barred: bool,
+    /// It holds more than its share of the budget.
+    pub crowded: bool,
+    /// What of the budget its messages take, in messages and bytes.
+    pub charged: (usize, usize),
+    pub blocked: Option<Blocked>,
+}
+
+/// Messages of a partition wait for something that only they need, as a schema that the registry does not know. Nothing
+/// more is fetched meanwhile, and one of them at a time finds out whether it is there.
+pub(super) struct Blocked {
+    pub reason: &'static str,
+    /// They came back, by offset.
+    pub stranded: BTreeMap<i64, (Ticket, Record)>,
+    pub try_at: Duration,
+    pub tries: u32,
+    /// The one that finds out.
+    pub probe: Option<i64>,
+    /// The partition's messages are not in the budget.
+    pub outside: bool,
 }
 
 impl Partition {
@@ -115,16 +140,26 @@ impl Partition {
             paused: false,
             last_settled_ms: None,
             held: VecDeque::new(),
+            barred: false,
+            crowded: false,
+            charged: (0, 0),
+            blocked: None,
         }
+    }
+
+    /// Whether it is to wait, whatever its next record is.
+    pub fn is_closed(&self) -> bool {
+        self.barred || self.crowded || self.blocked.is_some()
     }
 
     pub fn progress(&self, over_budget: bool) -> PartitionProgress {
         PartitionProgress {
             frontier: self.ledger.frontier(),
             open: self.ledger.open_count(),
+            oldest_open: self.ledger.oldest_open(),
             oldest_open_ms: self.ledger.oldest_open_ms(),
             last_settled_ms: self.last_settled_ms,
-            waits: !self.held.is_empty(),
+            waits: self.barred || self.blocked.is_some() || (!self.crowded && !self.held.is_empty()),
             over_budget,
         }
     }

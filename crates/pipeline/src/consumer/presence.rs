@@ -36,16 +36,17 @@ async fn renew(pool: &PgPool, consumer: &str, member: Uuid, progress: &Progress)
     let in_flight: usize = partitions.values().map(|partition| partition.open).sum();
     sqlx::query(
         r"WITH gone AS (DELETE FROM pipeline.consumer_members WHERE seen_at < clock_timestamp() - interval '1 hour')
-          INSERT INTO pipeline.consumer_members (member, consumer, partitions, in_flight, waits, started_at, seen_at)
-          VALUES ($1, $2, $3, $4, $5, clock_timestamp(), clock_timestamp())
+          INSERT INTO pipeline.consumer_members (member, consumer, partitions, in_flight, waits, gate, started_at, seen_at)
+          VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp(), clock_timestamp())
           ON CONFLICT (member) DO UPDATE SET partitions = excluded.partitions, in_flight = excluded.in_flight,
-                 waits = excluded.waits, seen_at = excluded.seen_at",
+                 waits = excluded.waits, gate = excluded.gate, seen_at = excluded.seen_at",
     )
     .bind(member)
     .bind(consumer)
     .bind(i32::try_from(partitions.len()).unwrap_or(i32::MAX))
     .bind(i32::try_from(in_flight).unwrap_or(i32::MAX))
     .bind(progress.is_held_up())
+    .bind(sqlx::types::Json(progress.gate()))
     .execute(pool)
     .await?;
     Ok(())

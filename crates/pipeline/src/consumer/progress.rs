@@ -4,7 +4,7 @@ use std::{
     time::Instant,
 };
 
-use crate::message::TopicPartition;
+use crate::{gate::GateReport, message::TopicPartition};
 
 /// What the driver tells the watchdog about a partition that it owns.
 #[derive(Debug, Clone)]
@@ -12,9 +12,11 @@ pub(crate) struct PartitionProgress {
     /// One past the last settled offset below which nothing is open; none before the first delivery.
     pub frontier: Option<i64>,
     pub open: usize,
+    /// The offset that the frontier waits for.
+    pub oldest_open: Option<i64>,
     pub oldest_open_ms: Option<i64>,
     pub last_settled_ms: Option<i64>,
-    /// It waits for the time of a retry, so silence is no stall.
+    /// It waits for the time of a retry, for the end of a command or for what only it needs, so silence is no stall.
     pub waits: bool,
     /// The budget is used up by what is in hand, of whatever partition.
     pub over_budget: bool,
@@ -26,6 +28,7 @@ pub(crate) struct Progress {
     partitions: Arc<Mutex<HashMap<TopicPartition, PartitionProgress>>>,
     excused_until: Arc<Mutex<Option<Instant>>>,
     held_up_until: Arc<Mutex<Option<Instant>>>,
+    gate: Arc<Mutex<GateReport>>,
 }
 
 impl Progress {
@@ -35,6 +38,15 @@ impl Progress {
 
     pub fn snapshot(&self) -> HashMap<TopicPartition, PartitionProgress> {
         self.partitions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the gate does, for the member's row.
+    pub fn report_gate(&self, report: GateReport) {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = report;
+    }
+
+    pub fn gate(&self) -> GateReport {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Somebody has a message in hand and a reason to take until then: a try within its deadline, a wait for something

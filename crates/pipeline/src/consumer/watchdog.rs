@@ -204,6 +204,7 @@ mod tests {
     const STATE: PartitionProgress = PartitionProgress {
         frontier: Some(5),
         open: 0,
+        oldest_open: None,
         oldest_open_ms: None,
         last_settled_ms: Some(1_000),
         waits: false,

@@ -38,6 +38,8 @@ const HELD_LOOKS: usize = 16;
 pub struct Admission<T> {
     commands: Arc<CommandSet>,
     signals: Signals,
+    /// They may start at once, so nobody has to choose between tenants: the usual way, and the cheap one.
+    line: VecDeque<T>,
     ready: FairQueue<Tenant, T>,
     /// Chosen, but nothing may start now.
     next: Option<T>,
@@ -61,6 +63,7 @@ impl<T: Placed> Admission<T> {
         Self {
             commands: Arc::default(),
             signals,
+            line: VecDeque::new(),
             ready: FairQueue::default(),
             next: None,
             aside: VecDeque::new(),
@@ -76,6 +79,10 @@ impl<T: Placed> Admission<T> {
 
     /// A message whose lane is free.
     pub fn push(&mut self, item: T) {
+        let nobody_waits = self.ready.is_empty() && self.next.is_none() && self.signals.is_closed();
+        if nobody_waits && self.running + self.line.len() < self.signals.limit() {
+            return self.line.push_back(item);
+        }
         let mut hasher = DefaultHasher::new();
         item.place().tenant.hash(&mut hasher);
         let cost = item.cost();
@@ -162,6 +169,7 @@ impl<T: Placed> Admission<T> {
     /// Takes out what is not wanted any more: its partition was revoked. What is out is not touched.
     pub fn withdraw(&mut self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let mut removed = self.ready.withdraw(&unwanted);
+        removed.extend(extract(&mut self.line, &unwanted));
         removed.extend(self.next.take_if(|item| unwanted(item)));
         removed.extend(extract(&mut self.granted, &unwanted));
         removed.extend(extract(&mut self.aside, |(_, item)| unwanted(item)).into_iter().map(|(_, item)| item));
@@ -188,11 +196,17 @@ impl<T: Placed> Admission<T> {
 
     /// Messages that are here: ready, held by commands, held by the breaker.
     pub fn here(&self) -> [usize; 3] {
-        [self.ready.len() + usize::from(self.next.is_some()) + self.granted.len(), self.aside.len(), self.failed.len()]
+        let ready = self.line.len() + self.ready.len() + usize::from(self.next.is_some()) + self.granted.len();
+        [ready, self.aside.len(), self.failed.len()]
     }
 
     pub fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    /// Whether it holds anything back, or is told to: then nobody may use up the budget alone.
+    pub fn is_strained(&self) -> bool {
+        !(self.commands.is_empty() && self.signals.is_closed() && self.aside.is_empty() && self.failed.is_empty())
     }
 
     /// The first ready message that no command holds. A throttled one waits for the tick, in the order of its coming.
@@ -200,7 +214,10 @@ impl<T: Placed> Admission<T> {
         if let Some(item) = self.granted.pop_front() {
             return Some(item);
         }
-        while let Some(item) = self.ready.pop() {
+        while let Some(item) = self.line.pop_front().or_else(|| self.ready.pop()) {
+            if self.commands.is_empty() {
+                return Some(item);
+            }
             let command = match self.commands.verdict(now, &item.place()) {
                 Verdict::Run => return Some(item),
                 Verdict::Hold(command) => Some(command),

@@ -165,6 +165,21 @@ impl CommandSet {
         self.commands.is_empty()
     }
 
+    /// Whether it says the same as another reading of the table: two of them never agree on the last milliseconds.
+    pub fn is_same(&self, other: &Self) -> bool {
+        const APART: Duration = Duration::from_secs(1);
+        let same = |(a, b): (&Command, &Command)| {
+            a.id == b.id && a.action == b.action && a.selector == b.selector && a.until.abs_diff(b.until) < APART
+        };
+        let commands = self.commands.len() == other.commands.len();
+        commands && self.members == other.members && self.commands.iter().zip(&other.commands).all(same)
+    }
+
+    /// Whether a drop asks for a field of the payload.
+    pub fn looks_into_payloads(&self, now: Duration) -> bool {
+        self.alive(now, &self.inside).any(|command| matches!(command.selector, Selector::Field { .. }))
+    }
+
     pub fn active(&self, now: Duration) -> impl Iterator<Item = &Command> {
         self.commands.iter().filter(move |command| now < command.until)
     }

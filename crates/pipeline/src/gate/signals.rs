@@ -1,5 +1,8 @@
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,7 +13,14 @@ use crate::metric;
 #[derive(Clone)]
 pub struct Signals {
     consumer: &'static str,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// What is asked for each message, without the lock: as the last change left it.
+    limit: AtomicUsize,
+    closed: AtomicBool,
 }
 
 struct State {
@@ -22,7 +32,9 @@ impl Signals {
     /// `floor` and `cap`: how many messages may be out at once after a start, and at most.
     pub fn new(consumer: &'static str, config: BreakerConfig, floor: usize, cap: usize) -> Self {
         let state = State { breaker: Breaker::new(config), ramp: Ramp::new(floor, cap) };
-        Self { consumer, state: Arc::new(Mutex::new(state)) }
+        let limit = AtomicUsize::new(state.ramp.limit());
+        let shared = Shared { state: Mutex::new(state), limit, closed: AtomicBool::new(true) };
+        Self { consumer, shared: Arc::new(shared) }
     }
 
     /// Messages of this turn ended well: after the commit of their settlement.
@@ -68,17 +80,28 @@ impl Signals {
 
     /// A message that was started is withdrawn, abandoned, or settled in a way that says nothing (a duplicate).
     pub fn gave_up(&self, turn: Turn) {
+        if matches!(turn, Turn::Normal | Turn::Second) {
+            return;
+        }
         self.with(|state| state.breaker.gave_up(turn));
     }
 
     /// As [`Breaker::start`].
     pub fn start(&self, now: Duration, fresh: bool, held: usize) -> Option<Start> {
+        if held == 0 && self.is_closed() {
+            return fresh.then_some(Start::Fresh(Turn::Normal));
+        }
         self.with(|state| state.breaker.start(now, fresh, held))
     }
 
     /// How many messages may be out at once.
     pub fn limit(&self) -> usize {
-        self.with(|state| state.ramp.limit())
+        self.shared.limit.load(Ordering::Relaxed)
+    }
+
+    /// Whether the breaker lets everything pass.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
     }
 
     /// Whether a command overrides the breaker.
@@ -94,6 +117,10 @@ impl Signals {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = act(&mut state);
+        self.shared.limit.store(state.ramp.limit(), Ordering::Relaxed);
+        self.shared.closed.store(state.breaker.open().is_none(), Ordering::Relaxed);
+        answer
     }
 }

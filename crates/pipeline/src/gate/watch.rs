@@ -48,7 +48,13 @@ pub async fn watch(
                 Ok(set) => {
                     readable = true;
                     tell(consumer, &set, origin.elapsed());
-                    share.send_replace(Arc::new(set));
+                    share.send_if_modified(|known| {
+                        let differs = !known.is_same(&set);
+                        if differs {
+                            *known = Arc::new(set);
+                        }
+                        differs
+                    });
                 }
                 // Once, not every 2 s of an outage: the age of the reading is a metric.
                 Err(error) if readable => {

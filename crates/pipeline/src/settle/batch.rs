@@ -8,6 +8,7 @@ use crate::{
     Class, Failure, Handler, Record, Worked,
     consumer::InFlight,
     fate::Fate,
+    gate::CommandId,
     message::{Identity, PLACE_DAY},
     parked::{self, Turn, Wish},
     process::{Conclusion, Finished},
@@ -28,6 +29,8 @@ pub(super) enum End {
     Failed(Failure, Fate),
     /// Not tried, as its key seemed to be parked. Goes back by this way when it is not.
     Behind(oneshot::Sender<(InFlight, Record)>),
+    /// Not tried, as this command discards it.
+    Dropped(CommandId),
 }
 
 /// A message on the way into the inbox.
@@ -44,6 +47,8 @@ impl Item {
         match &self.end {
             End::Worked => Wish::Settle,
             End::Behind(_) => Wish::Behind,
+            // Without an effect there is no place in the order.
+            End::Dropped(_) => Wish::Unreadable,
             End::Failed(_, Fate::Park | Fate::DeadLetterAndHold) => Wish::CloseKey,
             End::Failed(..) if self.identity.event_day == PLACE_DAY => Wish::Unreadable,
             End::Failed(..) => Wish::Settle,
@@ -115,6 +120,7 @@ impl<H: Handler> Batch<H> {
             }
             Conclusion::Failed(failure, fate) => End::Failed(failure, fate),
             Conclusion::Behind(back) => End::Behind(back),
+            Conclusion::Dropped(command) => End::Dropped(command),
         };
         let digest = digest_of(&record, &identity);
         self.items.push(Item { in_flight, record, identity, digest, end });

@@ -30,9 +30,10 @@ use batch::{Batch, End, Item, Settled, take_batch};
 
 use crate::{
     Class, Failure, Handler, RetryConfig, clock,
-    consumer::Progress,
+    consumer::{Hold, Progress},
     failure,
     fate::Fate,
+    gate::{self, DROPPED, Turn},
     metric,
     parked::{self, Hints},
     process::Finished,
@@ -62,6 +63,7 @@ pub(crate) struct Settler<H: Handler> {
     /// Of a key's head, until the drainer tries it.
     pub park_wait: Duration,
     pub meters: Meters,
+    pub gate: gate::Handle,
 }
 
 impl<H: Handler> Settler<H> {
@@ -143,6 +145,9 @@ impl<H: Handler> Settler<H> {
         match H::POLICY.fate(failure.class, item.record.attempt()) {
             Fate::Abandon => item.in_flight.abandon(),
             Fate::Exit => item.in_flight.fatal(failure),
+            fate if self.gate.holds(item.in_flight.turn(), &failure, fate) => {
+                item.in_flight.hold(item.record, Hold::Breaker(failure.reason));
+            }
             fate @ (Fate::Retry(_) | Fate::Park | Fate::DeadLetter | Fate::DeadLetterAndHold) => {
                 item.end = End::Failed(failure, fate);
                 let batch = Batch { items: vec![item], worked: Vec::new() };
@@ -170,6 +175,7 @@ impl<H: Handler> Settler<H> {
             if busy >= BUSY_MAX {
                 return Err(Failure { class: Class::Transient, ..failure });
             }
+            self.gate.unavailable();
             self.progress.held_up_until(std::time::Instant::now() + self.retry.backoff_max + TRANSACTION_TIMEOUT * 2);
             let labels = [("consumer", self.consumer), ("class", failure.class.as_str()), ("reason", failure.reason)];
             metrics::counter!(metric::FAILED_TRIES_TOTAL, &labels).increment(1);
@@ -191,6 +197,7 @@ impl<H: Handler> Settler<H> {
         if tokio::time::timeout(COMMITTED_TIMEOUT, self.handler.committed(fresh)).await.is_err() {
             tracing::warn!(consumer = self.consumer, "what follows the commit takes too long; left out");
         }
+        self.tell(&batch.items, settled);
         for item in batch.items {
             if H::POLICY.is_ordered() {
                 self.note_key(&item, settled);
@@ -208,6 +215,25 @@ impl<H: Handler> Settler<H> {
                     item.in_flight.settled();
                 }
             }
+        }
+    }
+
+    /// What the breaker and the ramp learn from a commit. A failed message was judged before.
+    fn tell(&self, items: &[Item], settled: &Settled) {
+        let (now, signals) = (self.gate.now(), &self.gate.signals);
+        let mut succeeded = 0;
+        for item in items {
+            let (turn, event_id) = (item.in_flight.turn(), &item.identity.event_id);
+            match &item.end {
+                // It goes on.
+                End::Behind(_) if settled.freed.contains(event_id) => {}
+                End::Worked if settled.counts(event_id) && turn == Turn::Normal => succeeded += 1,
+                End::Worked if settled.counts(event_id) => signals.succeeded(now, turn, 1),
+                _ => signals.gave_up(turn),
+            }
+        }
+        if succeeded > 0 {
+            signals.succeeded(now, Turn::Normal, succeeded);
         }
     }
 
@@ -234,6 +260,7 @@ impl<H: Handler> Settler<H> {
             End::Failed(failure, Fate::Park) => ("parked", failure.reason),
             End::Failed(failure, _) => ("dead", failure.reason),
             End::Behind(_) => ("parked", transaction::BEHIND),
+            End::Dropped(_) => ("discarded", DROPPED),
         };
         let labels = [("consumer", self.consumer), ("outcome", outcome), ("reason", reason)];
         metrics::counter!(metric::OUTCOMES_TOTAL, &labels).increment(1);

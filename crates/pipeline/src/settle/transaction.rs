@@ -13,6 +13,7 @@ use crate::{
     database::in_time,
     failure,
     fate::Fate,
+    gate::{CommandId, DROPPED, record_drops},
     message::{PLACE_DAY, place_id},
     parked::{self, Parking},
 };
@@ -59,6 +60,8 @@ impl<H: Handler> Settler<H> {
         self.outbox.append(&mut transaction, drafts).await.map_err(of_outbox)?;
         let failed = self.failed_rows(&batch.items, &settled);
         insert_rows(&mut transaction, failed).await.map_err(database)?;
+        let drops = drops(&batch.items, &settled);
+        record_drops(&mut transaction, self.consumer, &drops).await.map_err(database)?;
         if H::POLICY.is_ordered() {
             self.park(&mut transaction, &batch.items, &settled).await.map_err(database)?;
         }
@@ -126,6 +129,15 @@ impl<H: Handler> Settler<H> {
         };
         items.iter().filter(|item| settled.counts(&item.identity.event_id)).filter_map(carry).collect()
     }
+}
+
+/// What commands discard, each with its command.
+fn drops(items: &[Item], settled: &Settled) -> Vec<(Uuid, CommandId)> {
+    let dropped = |item: &Item| match item.end {
+        End::Dropped(command) if settled.counts(&item.identity.event_id) => Some((item.identity.event_id, command)),
+        _ => None,
+    };
+    items.iter().filter_map(dropped).collect()
 }
 
 /// Of statements that ran under [`TRANSACTION_TIMEOUT`] on `connection`. A late answer is a busy database.
@@ -291,6 +303,7 @@ impl<'a> Rows<'a> {
             End::Failed(failure, Fate::Park) => ("parked", Some(failure.reason), attempt),
             End::Failed(failure, _) => ("dead", Some(failure.reason), attempt),
             End::Behind(_) => ("parked", Some(BEHIND), attempt),
+            End::Dropped(_) => ("discarded", Some(DROPPED), attempt),
         };
         self.event_id.push(item.identity.event_id);
         self.event_day.push(item.identity.event_day);

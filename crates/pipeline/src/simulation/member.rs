@@ -16,11 +16,12 @@ use super::{
     world::{CONSUMERS, Life, Ms, Step, World},
 };
 use crate::{
-    Record,
+    Record, RetryConfig,
     consumer::{
         Done,
         core::{Core, Effect, Input, Now},
     },
+    gate::Signals,
 };
 
 pub(super) struct Process {
@@ -34,6 +35,7 @@ pub(super) struct Process {
     pub skew: i64,
     started_at: Ms,
     pub core: Core,
+    pub signals: Signals,
     pub client: Client,
     pub events: VecDeque<Input>,
     pub records: VecDeque<(Record, u64)>,
@@ -57,7 +59,7 @@ enum End {
 
 impl Process {
     /// One that has not started yet.
-    pub fn down(group: usize, plan: &Plan) -> Self {
+    pub fn down(group: usize, plan: &Plan, signals: Signals, retry: RetryConfig) -> Self {
         Self {
             group,
             life: 0,
@@ -66,7 +68,8 @@ impl Process {
             deaf_until: 0,
             skew: 0,
             started_at: 0,
-            core: Core::new(&plan.config(), format!("{}.retry.", CONSUMERS[group])),
+            core: Core::new(&plan.config(), format!("{}.retry.", CONSUMERS[group]), signals.clone(), retry),
+            signals,
             client: Client::default(),
             events: VecDeque::new(),
             records: VecDeque::new(),
@@ -81,11 +84,13 @@ impl Process {
         }
     }
 
+    /// Since it started.
+    pub fn elapsed(&self, now: Ms) -> Duration {
+        Duration::from_millis(now - self.started_at)
+    }
+
     fn at(&self, now: Ms) -> Now {
-        Now {
-            elapsed: Duration::from_millis(now - self.started_at),
-            wall_ms: i64::try_from(now).unwrap_or(i64::MAX) + self.skew,
-        }
+        Now { elapsed: self.elapsed(now), wall_ms: i64::try_from(now).unwrap_or(i64::MAX) + self.skew }
     }
 
     pub fn wall_ms(&self, now: Ms) -> i64 {
@@ -101,7 +106,8 @@ impl World {
         }
         // Joins go on counting over its lives, or a new life would be taken for the old one.
         let (group, life, joins, skew) = (old.group, old.life + 1, old.client.joins, old.skew);
-        let mut process = Process::down(group, &self.plan);
+        let signals = self.gating.signals(self.plan.messages_max);
+        let mut process = Process::down(group, &self.plan, signals, self.retry.clone());
         (process.life, process.up, process.started_at, process.skew) = (life, true, self.now, skew);
         process.client.joins = joins;
         self.processes[number] = process;
@@ -129,6 +135,7 @@ impl World {
     pub fn tick(&mut self, life: Life) {
         let now = self.now;
         self.processes[life.process].events.push_back(Input::Tick);
+        self.command(life);
         self.drive_now(life, now);
         let tick = self.plan.tick;
         self.after(tick, tick + tick / 4, Step::Tick(life));

@@ -13,6 +13,7 @@ mod client;
 mod coordinator;
 mod database;
 mod faults;
+mod gating;
 mod kafka;
 mod member;
 mod parking;

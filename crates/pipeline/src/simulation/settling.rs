@@ -68,6 +68,11 @@ impl State {
         }
     }
 
+    /// This very delivery was done.
+    pub fn succeeded(&self) -> bool {
+        self.claimed && self.end.is_none()
+    }
+
     fn row(&self) -> Inbox {
         match self.end {
             None => Inbox { outcome: Outcome::Done, attempt: self.attempt },
@@ -124,6 +129,11 @@ impl World {
         let draining = process.core.is_draining();
         let Some(Message { state, .. }) = process.messages.get_mut(&message) else { return };
         let (event, attempt) = (state.event, state.attempt);
+        if !fatal && self.strands(life, message) {
+            return;
+        }
+        let process = &mut self.processes[life.process];
+        let Some(Message { state, .. }) = process.messages.get_mut(&message) else { return };
         if fatal {
             process.results.push(Done::Fatal("the handler says so".to_owned()));
             return self.wake_driver(life);
@@ -159,6 +169,9 @@ impl World {
                     self.work_later(life, message, tries)
                 };
             }
+            if self.breaker_holds(life, message, class) {
+                return;
+            }
             let end = self.end_of(event, class, attempt);
             return self.finish(life, message, Some(end));
         }
@@ -193,7 +206,7 @@ impl World {
     fn end_of(&self, event: EventId, class: Class, attempt: i32) -> End {
         match self.policy.fate(class, attempt) {
             _ if event >= FOREIGN => End::Unreadable,
-            Fate::Retry(_) if self.plan.ordered => End::Park,
+            Fate::Park => End::Park,
             Fate::Retry(tier) => End::Retry(tier),
             _ => End::DeadLetter,
         }
@@ -484,6 +497,7 @@ impl World {
             if dies && self.bug == Some(Bug::DeadLetterAfterCommit) {
                 self.write_dead_letter(life, consumer, *id);
             }
+            self.tell_gate(life, *id);
             self.give_back(life, *id, true);
         }
     }

@@ -47,6 +47,9 @@ const REACHED: &[&str] = &[
     "it is not known whether a settlement took place",
     "many messages are settled at once",
     "a message is abandoned at the end of its process",
+    "a partition waits for a schema",
+    "an operator commands something",
+    "the breaker holds a message",
 ];
 
 fn world(seed: u64, bug: Option<Bug>) -> Result<(), String> {

@@ -8,6 +8,7 @@ use super::{
     bug::Bug,
     check::Checks,
     database::{Database, EventId, RowId},
+    gating::Gating,
     kafka::{Group, Kafka, Log, MemberId, Tp},
     member::Process,
     parking::{Found, Key},
@@ -114,6 +115,7 @@ pub(super) struct World {
     pub checks: Checks,
     pub retry: RetryConfig,
     pub policy: Policy,
+    pub gating: Gating,
     pub broker_away_until: Ms,
     pub database_away_until: Ms,
     /// How far the database's clock is ahead.
@@ -165,9 +167,12 @@ impl World {
             backoff_max: Duration::from_millis(300),
             tier_delay_factor: 0.01,
         };
+        let gating = Gating::draw(seed);
+        let down = |group| Process::down(group, &plan, gating.signals(plan.messages_max), retry.clone());
+        let policy = if plan.ordered { Policy::ORDERED } else { Policy::UNORDERED };
         let mut world = Self {
             now: 0,
-            processes: processes.map(|group| Process::down(group, &plan)).collect(),
+            processes: processes.map(down).collect(),
             relays: (0..plan.relays).map(|_| Relay::default()).collect(),
             checks: Checks::default(),
             random,
@@ -176,7 +181,8 @@ impl World {
             kafka,
             database: Database::default(),
             retry,
-            policy: Policy { tries_in_lane: 2, ..Policy::UNORDERED },
+            policy: Policy { tries_in_lane: 2, ..policy },
+            gating,
             broker_away_until: 0,
             database_away_until: 0,
             database_skew: 0,

@@ -1,5 +1,7 @@
 //! One event id, two payloads: somebody forges, or a producer is broken.
 
+use std::sync::LazyLock;
+
 use docfleet_outbox::{EventMeta, codec};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -7,6 +9,8 @@ use uuid::Uuid;
 use crate::harness::{Bench, CONSUMER, Counted, Ordered, Running};
 
 const TOPIC: &str = "tests.counted.v1";
+/// Its day is a part of the inbox's key, so each payload says the same.
+static OCCURRED_AT: LazyLock<OffsetDateTime> = LazyLock::new(OffsetDateTime::now_utc);
 const COLLIDED: &str = "SELECT count(*) FROM pipeline.inbox
     WHERE outcome = 'dead' AND reason = 'id-collision' AND event_day = '1970-01-01'";
 
@@ -15,8 +19,7 @@ async fn payload(bench: &Bench, event_id: Uuid, number: i64) -> Vec<u8> {
     let counter_id = Uuid::from_u128(3);
     let meta = EventMeta {
         event_id,
-        // Its day is a part of the inbox's key.
-        occurred_at: OffsetDateTime::now_utc().replace_time(time::Time::MIDNIGHT),
+        occurred_at: *OCCURRED_AT,
         aggregate_type: "counter".into(),
         aggregate_id: counter_id,
         aggregate_version: 1,

@@ -354,10 +354,14 @@ impl Bench {
 
     /// Appends events in one transaction, as a service does.
     pub async fn append(&self, events: impl IntoIterator<Item = (Uuid, i64, &str)>) {
+        self.append_of("acme", events).await;
+    }
+
+    pub async fn append_of(&self, tenant: &str, events: impl IntoIterator<Item = (Uuid, i64, &str)>) {
         let drafts = events
             .into_iter()
             .map(|(counter_id, number, how)| {
-                Draft::first(Counted { counter_id, number, how: how.to_owned() }, "acme", "test", None)
+                Draft::first(Counted { counter_id, number, how: how.to_owned() }, tenant, "test", None)
             })
             .collect();
         let mut transaction = self.database.pool().begin().await.unwrap();

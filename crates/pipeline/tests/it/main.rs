@@ -6,6 +6,7 @@ mod collisions;
 mod commands;
 mod consuming;
 mod failures;
+mod gate;
 mod harness;
 mod mock_cluster;
 mod parking;

@@ -64,17 +64,18 @@ impl Core {
                 self.pauses_changed = true;
             }
         }
+        let stranded: Vec<_> = ids.iter().flat_map(|id| self.take_stranded(*id)).collect();
         if self.lanes.queued() > 0 {
             for (ticket, _) in self.lanes.drain_queued(|(ticket, _)| ids.contains(&ticket.slot)) {
-                self.budget.release(ticket.bytes);
+                self.release(&ticket);
             }
         }
-        for (ticket, record) in std::mem::take(&mut self.ready) {
-            if ids.contains(&ticket.slot) {
-                self.budget.release(ticket.bytes);
-                self.ready.extend(self.lanes.finish(&ticket.lane));
-            } else {
-                self.ready.push_back((ticket, record));
+        let mut free = self.admission.withdraw(|(ticket, _)| ids.contains(&ticket.slot));
+        free.extend(stranded);
+        for (ticket, _) in free {
+            self.release(&ticket);
+            if let Some(next) = self.lanes.finish(&ticket.lane) {
+                self.admission.push(next);
             }
         }
     }

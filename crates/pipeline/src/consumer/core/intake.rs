@@ -9,23 +9,24 @@ use crate::{
         in_flight::{Lane, Ticket},
         partition::{Partition, Slot, SlotId},
     },
+    gate::{Admitted, Share, Turn},
 };
 
-/// What may happen with the next record of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    Run,
-    /// Not now. The record is kept, its partition pauses, and everything behind it in the partition waits as well, since
-    /// offsets are charged in order. Asked again at every flush, so at every tick.
-    Hold,
-}
+/// More of a key than this is not kept to count it.
+const KEY_BYTES_MAX: usize = 1_024;
 
-/// The one gate before a record is charged: whatever may hold a record back decides here. It must not depend on the
+/// Whether the next record of a partition may enter. If not, it is kept, its partition pauses, and everything behind it in
+/// the partition waits as well, since offsets are charged in order. Asked again at every flush, so at every tick.
+///
+/// The one door before a record is charged: whatever may keep a record outside decides here. It must not depend on the
 /// records behind it.
-fn admission(slot: &Slot, record: &Record, now: Now) -> Admission {
+fn may_enter(slot: &mut Slot, record: &Record, share: Option<Share>, now: Now) -> bool {
+    if let (Some(partition), Some(share)) = (&mut slot.partition, share) {
+        partition.crowded = share.pauses(partition.ledger.open_count(), partition.crowded);
+    }
     // Only our own retry topics are believed when they name a time.
-    let due = !slot.own || record.not_before_ms().is_none_or(|at| at <= now.wall_ms);
-    if due { Admission::Run } else { Admission::Hold }
+    let is_due = !slot.own || record.not_before_ms().is_none_or(|at| at <= now.wall_ms);
+    is_due && !slot.partition.as_ref().is_some_and(Partition::is_closed)
 }
 
 impl Core {
@@ -40,10 +41,10 @@ impl Core {
         if !slot.own {
             record.distrust();
         }
-        let admitted = admission(slot, &record, now);
+        let enters = may_enter(slot, &record, self.share, now);
         let Some(partition) = &mut slot.partition else { return };
         if partition.held.is_empty() {
-            if admitted == Admission::Run {
+            if enters {
                 return self.admit(id, record);
             }
             self.holding += 1;
@@ -68,17 +69,18 @@ impl Core {
 
     fn next_due(&mut self, id: SlotId, now: Now) -> Option<Record> {
         let slot = self.slots.get_mut(id)?;
-        let front = slot.partition.as_ref()?.held.front()?;
-        if admission(slot, front, now) == Admission::Hold {
+        let record = slot.partition.as_mut()?.held.pop_front()?;
+        let enters = may_enter(slot, &record, self.share, now);
+        let held = &mut slot.partition.as_mut()?.held;
+        if !enters {
+            held.push_front(record);
             return None;
         }
-        let held = &mut slot.partition.as_mut()?.held;
-        let record = held.pop_front();
         if held.is_empty() {
             self.holding -= 1;
             self.pauses_changed = true;
         }
-        record
+        Some(record)
     }
 
     fn admit(&mut self, id: SlotId, record: Record) {
@@ -93,27 +95,31 @@ impl Core {
             epoch: partition.epoch,
             bytes: record.size_bytes(),
             lane: lane_of(id, &record),
+            turn: Turn::Normal,
+            generation: 0,
         };
+        partition.charged.0 += 1;
+        partition.charged.1 += ticket.bytes;
         self.budget.charge(ticket.bytes);
+        // Only what has to wait for its key: a hot one does, and the others cost nothing.
+        if self.lanes.is_busy(&ticket.lane)
+            && let Some(key) = &record.key
+        {
+            self.top_keys.seen(key.get(..KEY_BYTES_MAX).unwrap_or(key));
+        }
         if let Some(free) = self.lanes.push(ticket.lane, (ticket, record)) {
-            self.ready.push_back(free);
+            self.admission.push(free);
         }
     }
 
     pub(super) fn start_what_is_ready(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        while let Some((ticket, record)) = self.choose(now) {
-            self.out += 1;
+        while let Some(Admitted { item: (mut ticket, record), turn, generation }) = self.admission.start(now.elapsed) {
+            (ticket.turn, ticket.generation) = (turn, generation);
             if let Some(partition) = self.slots.of_ticket(&ticket) {
                 partition.running += 1;
             }
             effects.push(Effect::Start(ticket, record));
         }
-    }
-
-    /// The one gate between a message whose lane is free and its start: whatever chooses, paces or holds back decides here.
-    /// What it keeps stays in `ready`, where a revocation finds it. Asked at every flush, so at every tick.
-    fn choose(&mut self, _: Now) -> Option<(Ticket, Record)> {
-        self.ready.pop_front()
     }
 }
 

@@ -61,6 +61,9 @@ impl Bench {
         let (settle, finished) = mpsc::channel(1_024);
         let shutdown = CancellationToken::new();
         let progress = Progress::default();
+        // Its messages are settled by the test, which tells nobody of a success.
+        let breaker = gate::BreakerConfig { enabled: false, ..gate::BreakerConfig::default() };
+        let config = ConsumerConfig { concurrency: config.in_flight_messages_max, ..config };
         let processor = Processor {
             handler: Arc::new(Idle),
             consumer: "idle",
@@ -74,6 +77,7 @@ impl Bench {
             progress: progress.clone(),
             settle,
             parked: crate::parked::Hints::default(),
+            gate: gate::Handle::new("idle", breaker, &config, &Idle::POLICY).0,
         };
         let driver = Driver::new(Arc::new(processor), connection, &config, shutdown.clone(), progress, "");
         Self { broker, finished, shutdown, driver: tokio::spawn(driver.run()), out: BTreeMap::new() }
