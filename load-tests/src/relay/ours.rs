@@ -35,12 +35,10 @@ impl Ours {
     /// By the statements of the library, without its encoding: the payload is given.
     pub async fn insert(&self, connection: &mut PgConnection, payloads: Vec<Vec<u8>>) -> anyhow::Result<()> {
         let ids: Vec<Uuid> = payloads.iter().map(|_| Uuid::now_v7()).collect();
-        sqlx::query(
-            "INSERT INTO pipeline.aggregates (aggregate_type, aggregate_id, version) SELECT 'item', UNNEST($1::uuid[]), 1",
-        )
-        .bind(&ids)
-        .execute(&mut *connection)
-        .await?;
+        sqlx::query("INSERT INTO pipeline.aggregates (aggregate_type, aggregate_id) SELECT 'item', UNNEST($1::uuid[])")
+            .bind(&ids)
+            .execute(&mut *connection)
+            .await?;
         let row = |(id, payload): (Uuid, Vec<u8>)| {
             let event_id = Uuid::now_v7();
             let headers = [

@@ -11,6 +11,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -168,7 +169,7 @@ impl<H: Handler> Driver<H> {
             match effect {
                 Effect::Start(ticket, record) => {
                     let in_flight = InFlight::new(ticket, self.done.0.clone());
-                    tokio::spawn(Arc::clone(&self.processor).process(in_flight, record));
+                    start(Arc::clone(&self.processor).process(in_flight, record));
                 }
                 Effect::Pause(partitions) => self.connection.commands.send(BrokerCommand::Pause(partitions)),
                 Effect::Resume(partitions) => self.connection.commands.send(BrokerCommand::Resume(partitions)),
@@ -232,6 +233,15 @@ impl<H: Handler> Driver<H> {
         let report = GateReport::of(now, core.admission(), heads, core.top_keys());
         report.publish(self.processor.consumer);
         self.progress.report_gate(report);
+    }
+}
+
+/// Cheap work ends at its first poll, and a task of its own would cost more than the work. What has to wait gets one: whatever
+/// wakes it, it is polled once more then.
+fn start(processing: impl Future<Output = ()> + Send + 'static) {
+    let mut processing = Box::pin(processing);
+    if processing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        tokio::spawn(processing);
     }
 }
 
