@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use docfleet_pipeline::Event;
+use futures::future::join_all;
 use rdkafka::{
     mocking::MockCluster,
     producer::DefaultProducerContext,
@@ -204,13 +205,13 @@ async fn a_broker_that_goes_and_comes_back_costs_only_time() {
 }
 
 /// Forty events are worked on while `request` is answered by `errors`; each has its effect once, and all is committed.
-async fn consumed_despite(request: RDKafkaApiKey, errors: &[RDKafkaRespErr]) {
+async fn consumed_despite(request: RDKafkaApiKey, errors: Vec<RDKafkaRespErr>) {
     let mock = cluster();
     let bench = Bench::mocked(&mock.bootstrap_servers()).await;
     let (relay, consumer) = (bench.relay(), bench.consumer());
     bench.append((0..10).map(|id| (Uuid::from_u128(id), 0, "ok"))).await;
     bench.until("the first effects", EFFECTS, 10).await;
-    mock.request_errors(request, errors);
+    mock.request_errors(request, &errors);
     for number in 1..4 {
         bench.append((0..10).map(|id| (Uuid::from_u128(id), number, "ok"))).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -237,9 +238,7 @@ async fn a_commit_that_the_coordinator_does_not_take_is_made_again_or_by_the_nex
         E::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
         E::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
     ];
-    for error in errors {
-        consumed_despite(RDKafkaApiKey::OffsetCommit, &[error; 2]).await;
-    }
+    join_all(errors.map(|error| consumed_despite(RDKafkaApiKey::OffsetCommit, vec![error; 2]))).await;
 }
 
 #[tokio::test]
@@ -251,9 +250,7 @@ async fn a_member_whose_heartbeat_is_refused_goes_on_or_joins_again() {
         E::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
         E::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
     ];
-    for error in errors {
-        consumed_despite(RDKafkaApiKey::Heartbeat, &[error]).await;
-    }
+    join_all(errors.map(|error| consumed_despite(RDKafkaApiKey::Heartbeat, vec![error]))).await;
 }
 
 #[tokio::test]
@@ -265,19 +262,17 @@ async fn a_fetch_that_fails_is_made_again() {
         E::RD_KAFKA_RESP_ERR_UNKNOWN,
         E::RD_KAFKA_RESP_ERR__TRANSPORT,
     ];
-    for error in errors {
-        consumed_despite(RDKafkaApiKey::Fetch, &[error; 3]).await;
-    }
+    join_all(errors.map(|error| consumed_despite(RDKafkaApiKey::Fetch, vec![error; 3]))).await;
 }
 
 /// A member starts while its first requests of this kind fail.
-async fn begun_despite(request: RDKafkaApiKey, errors: &[RDKafkaRespErr]) {
+async fn begun_despite(request: RDKafkaApiKey, errors: [RDKafkaRespErr; 2]) {
     let mock = cluster();
     let bench = Bench::mocked(&mock.bootstrap_servers()).await;
     let relay = bench.relay();
     bench.append((0..10).map(|id| (Uuid::from_u128(id), 0, "ok"))).await;
     bench.until("all published", UNPUBLISHED, 0).await;
-    mock.request_errors(request, errors);
+    mock.request_errors(request, &errors);
     let consumer = bench.consumer();
     bench.until("all effects", EFFECTS, 10).await;
     bench.until_committed(Counted::TOPIC).await;
@@ -300,7 +295,5 @@ async fn a_member_that_is_not_let_in_at_once_tries_again_and_misses_nothing() {
         (Api::ListOffsets, E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION),
         (Api::ListOffsets, E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT),
     ];
-    for (request, error) in refusals {
-        begun_despite(request, &[error; 2]).await;
-    }
+    join_all(refusals.map(|(request, error)| begun_despite(request, [error; 2]))).await;
 }
