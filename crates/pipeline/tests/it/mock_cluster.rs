@@ -124,6 +124,12 @@ async fn a_new_producer_does_not_forget_what_kafka_refuses() {
         &[E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, E::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER],
     );
     let relay = bench.relay();
+    // At work, so that it reads these two before what is appended below.
+    docfleet_testkit::eventually("the relay is at work", 45, || async {
+        let held = "SELECT count(*) FROM pipeline.relay_leases WHERE expires_at > clock_timestamp()";
+        (bench.count(held).await > 0).then_some(())
+    })
+    .await;
     bench.append([(ID, 0, "ok"), (ID, 1, "ok")]).await;
     docfleet_testkit::eventually("the first is tried", 45, || async {
         bench.append([(Uuid::from_u128(2), 0, "ok")]).await;
@@ -207,7 +213,9 @@ async fn a_broker_that_goes_and_comes_back_costs_only_time() {
 /// Forty events are worked on while `request` is answered by `errors`; each has its effect once, and all is committed.
 async fn consumed_despite(request: RDKafkaApiKey, errors: Vec<RDKafkaRespErr>) {
     let mock = cluster();
-    let bench = Bench::mocked(&mock.bootstrap_servers()).await;
+    let mut bench = Bench::mocked(&mock.bootstrap_servers()).await;
+    // A member that joins anew waits for its old self to be silent for so long.
+    bench.reset(bench.configuration().replace("[kafka]\n", "[kafka]\nsession_timeout = '6s'\n"));
     let (relay, consumer) = (bench.relay(), bench.consumer());
     bench.append((0..10).map(|id| (Uuid::from_u128(id), 0, "ok"))).await;
     bench.until("the first effects", EFFECTS, 10).await;
@@ -238,7 +246,7 @@ async fn a_commit_that_the_coordinator_does_not_take_is_made_again_or_by_the_nex
         E::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
         E::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
     ];
-    join_all(errors.map(|error| consumed_despite(RDKafkaApiKey::OffsetCommit, vec![error; 2]))).await;
+    join_all(errors.map(|error| consumed_despite(RDKafkaApiKey::OffsetCommit, vec![error]))).await;
 }
 
 #[tokio::test]
