@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use docfleet_testkit::{Servers, Topics, admin::Admin};
+use docfleet_testkit::{Servers, Topics, admin::Admin, eventually};
 use uuid::Uuid;
 
 use crate::harness::{Asking, Bench, QUICK};
@@ -123,23 +123,27 @@ async fn an_overloaded_member_pauses_serves_rebalances_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn thousands_that_come_again_are_told_by_two_connections() {
+async fn messages_that_are_asked_for_leave_connections_to_those_that_are_settled() {
     let mut bench = Bench::new().await;
-    let scarce = "[postgres]\nmax_connections = 2\nacquire_timeout = '1s'\n";
-    bench.reset(bench.configuration().replacen("[postgres]\n", scarce, 1));
+    bench.reset(bench.configuration().replace("[consumer]\n", "[consumer]\nconcurrency = 2\n"));
     let relay = bench.relay();
-    fill(&bench, 100, 0..10, "ok").await;
+    fill(&bench, 100, 0..1, "ok").await;
     bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
     relay.stop().await.unwrap();
+    // Every question waits. A hundred are to be asked, and the pool has eight connections.
+    let mut locking = bench.database.pool().begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE pipeline.inbox IN ACCESS EXCLUSIVE MODE").execute(&mut *locking).await.unwrap();
     let consumer = bench.consumer_under::<Asking>();
-    bench.until("their effects", EFFECTS, 1_000).await;
-    let records = bench.topics.read("tests.counted.v1").await;
-    for _ in 0..4 {
-        bench.topics.produce_again("tests.counted.v1", &records).await;
+    let asking = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                     AND application_name = 'obedient' AND wait_event_type = 'Lock'";
+    eventually("questions wait", 45, || async { (bench.count(asking).await > 0).then_some(()) }).await;
+    for _ in 0..200 {
+        assert!(bench.count(asking).await <= 2, "no more than slots");
     }
+    locking.rollback().await.unwrap();
+    bench.until("their effects", EFFECTS, 100).await;
     bench.until_committed("tests.counted.v1").await;
     consumer.stop().await.unwrap();
-    assert_eq!(bench.count(EFFECTS).await, 1_000);
 }
 
 #[tokio::test]
