@@ -221,9 +221,10 @@ const LATE_COUNTER: Uuid = Uuid::from_u128(u128::MAX);
 impl LateRegistry {
     async fn start(id: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let real = Servers::running().registry_url();
+        let real = real.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+        let url = Servers::running().registry_url().replace(&real, &listener.local_addr().unwrap().to_string());
         let knows = Arc::new(AtomicBool::new(false));
-        let real = Servers::running().registry_url().trim_start_matches("http://").trim_end_matches('/').to_owned();
         let known = Arc::clone(&knows);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
