@@ -26,10 +26,7 @@ CREATE TABLE pipeline.audit_horizon (
     one           boolean PRIMARY KEY DEFAULT true CHECK (one),
     pending_id    bigint,
     pending_time  timestamptz,
-    pending_xmax  bigint,
-    -- Outbox rows created before, and inbox rows of earlier days, may have been dropped with their partitions. Whoever
-    -- drops one raises it in the same transaction.
-    pruned_before timestamptz NOT NULL DEFAULT '-infinity'
+    pending_xmax  bigint
 );
 INSERT INTO pipeline.audit_horizon DEFAULT VALUES;
 

@@ -88,7 +88,7 @@ struct RebuildArgs {
 pub async fn run(config: &Config, args: &ProjectionsArgs, json: bool) -> Result<Exit, Error> {
     let mut connection = servers::postgres(config).await?;
     match &args.command {
-        Command::List => output::show(&Builds::of(build::newest(&mut connection).await?), json),
+        Command::List => output::show(&Builds::of(build::newest(&mut connection).await?, false), json),
         Command::Rebuild(args) => rebuild(&mut connection, args, json).await,
         Command::Switch(named) => {
             wish(&mut connection, named, ("switch", &["building", "ready"], "switched"), json).await

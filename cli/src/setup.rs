@@ -21,6 +21,7 @@ Examples:
   docfleet setup
   docfleet setup --wait 60s                     # servers that are still starting
   docfleet setup --partitions 24 --replication-factor 3
+  docfleet setup --accept-partitions documents.uploaded.v1=24   # somebody added some; its consumers have caught up
   docfleet setup --outbox-schema billing --database-url-file /etc/billing/database-url
 
 With --outbox-schema only that schema's outbox is installed: no topics, no schemas of events.";
@@ -37,6 +38,10 @@ pub struct SetupArgs {
     /// Of each topic that is created
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10))]
     replication_factor: i32,
+    /// The topic has N partitions now, and its events may go there: the relay holds them while it has another number than
+    /// was agreed to. May be repeated
+    #[arg(long, value_name = "TOPIC=N", value_parser = topics::parse_accepted)]
+    accept_partitions: Vec<topics::Accepted>,
     #[command(flatten)]
     pub outbox: OutboxArgs,
 }
@@ -53,6 +58,7 @@ pub async fn run(config: &Config, args: &SetupArgs) -> Result<Prepared, Error> {
     let migrations = patience.with(|| migrations::migrate(config)).await?;
     let wanted = topics::wanted(&config.topic_prefix, args.partitions);
     let topics = patience.with(|| topics::create(config, &wanted, args.replication_factor)).await?;
+    let topics = topics::agree(config, topics, &args.accept_partitions).await?;
     let schemas = patience.with(|| schemas::register(config)).await?;
     Ok(Prepared { migrations, topics, schemas })
 }
@@ -117,6 +123,17 @@ impl Report for Prepared {
                 first.wanted_partitions
             ));
         }
+        lines.extend(self.topics.iter().filter(|topic| topic.is_held()).map(|topic| {
+            format!(
+                "           ! {} has {}, {} were agreed to: the relay holds its events until \
+                 `docfleet setup --accept-partitions {}={}`",
+                topic.name,
+                output::counted(topic.partitions, "partition"),
+                topic.accepted_partitions.unwrap_or_default(),
+                topic.name,
+                topic.partitions
+            )
+        }));
         for subject in &self.schemas {
             let level = subject.compatibility.as_deref().unwrap_or("not settable at this registry");
             lines.push(format!("schema     {} (id {}, compatibility {level})", subject.subject, subject.id));

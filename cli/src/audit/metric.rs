@@ -1,7 +1,7 @@
 //! For node_exporter's textfile collector, or a job that pushes: the audit as metrics. A file that is not renewed ages by
 //! its own time stamps, so an audit that no longer runs is seen as well.
 
-use std::{fmt::Write, path::Path};
+use std::path::Path;
 
 use super::{check::PROPERTIES, report::Audit};
 use crate::Error;
@@ -32,10 +32,9 @@ pub fn write(audit: &Audit, path: &Path) -> Result<(), Error> {
 fn text(audit: &Audit) -> String {
     let mut out = String::new();
     let mut gauge = |name: &str, help: &str, lines: Vec<(String, f64)>| {
-        // To a String it can not fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+        out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
         for (labels, value) in lines {
-            let _ = writeln!(out, "{name}{labels} {value}");
+            out.push_str(&format!("{name}{labels} {value}\n"));
         }
     };
     let plain = |value: f64| vec![(String::new(), value)];

@@ -73,7 +73,9 @@ impl Scope {
         sqlx::query(AssertSqlSafe(settled)).execute(&mut *snapshot).await?;
         sqlx::query(
             r"CREATE TEMPORARY TABLE audit_scope ON COMMIT DROP AS
-              SELECT false AS whole, pruned_before > '-infinity' AS pruned, pruned_before FROM pipeline.audit_horizon",
+              SELECT false AS whole, pruned_before > '-infinity' AS pruned, pruned_before
+                FROM (SELECT coalesce(max(before)::timestamp AT TIME ZONE 'UTC', '-infinity') AS pruned_before
+                        FROM pipeline.dropped_days) AS dropped",
         )
         .execute(&mut *snapshot)
         .await?;

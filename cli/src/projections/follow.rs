@@ -34,7 +34,7 @@ pub async fn until(
         })
         .await?
     };
-    output::show(&Builds::of(vec![build]), json)
+    output::show(&Builds::of(vec![build], state.starts_with("compared")), json)
 }
 
 /// A build that ends otherwise is an error, as is one that nobody works on.

@@ -6,6 +6,9 @@ use crate::output::{self, Exit, Report, age, grouped};
 #[derive(Serialize)]
 pub struct Builds {
     builds: Vec<Seen>,
+    /// A comparison is what was asked for: rows that differ are a problem. After a switch they are why it was made.
+    #[serde(skip)]
+    judges: bool,
 }
 
 #[derive(Serialize)]
@@ -17,9 +20,9 @@ struct Seen {
 }
 
 impl Builds {
-    pub fn of(builds: Vec<Build>) -> Self {
+    pub fn of(builds: Vec<Build>, judges: bool) -> Self {
         let seen = |build: Build| Seen { eta_seconds: eta_seconds(&build), build };
-        Self { builds: builds.into_iter().map(seen).collect() }
+        Self { builds: builds.into_iter().map(seen).collect(), judges }
     }
 }
 
@@ -65,7 +68,7 @@ impl Report for Builds {
     }
 
     fn exit(&self) -> Exit {
-        let differs = self.builds.len() == 1 && self.builds.iter().any(|seen| seen.build.rows_differing > Some(0));
+        let differs = self.judges && self.builds.iter().any(|seen| seen.build.rows_differing > Some(0));
         if differs { Exit::Problem } else { Exit::Ok }
     }
 }

@@ -26,6 +26,61 @@ pub struct Topic {
     pub partitions: i32,
     #[serde(skip)]
     pub wanted_partitions: i32,
+    #[serde(skip)]
+    carries_events: bool,
+    /// Of a topic of events: with another number the relay holds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_partitions: Option<i32>,
+}
+
+impl Topic {
+    pub fn is_held(&self) -> bool {
+        self.accepted_partitions.is_some_and(|accepted| accepted != self.partitions)
+    }
+}
+
+/// A topic whose partitions somebody agrees to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    topic: String,
+    partitions: i32,
+}
+
+pub fn parse_accepted(text: &str) -> Result<Accepted, String> {
+    let (topic, partitions) = text.split_once('=').ok_or("not like TOPIC=N")?;
+    let partitions = partitions.parse().ok().filter(|n| *n > 0).ok_or("N is no number of partitions")?;
+    Ok(Accepted { topic: topic.to_owned(), partitions })
+}
+
+/// Writes down how many partitions the topics of events have: when they are created, or seen for the first time, or when
+/// somebody says so.
+pub async fn agree(config: &Config, topics: Vec<Topic>, accepted: &[Accepted]) -> Result<Vec<Topic>, Error> {
+    let events = || topics.iter().filter(|topic| topic.carries_events && topic.partitions > 0);
+    for Accepted { topic, partitions } in accepted {
+        let there = events().find(|found| found.name == *topic).map(|found| found.partitions);
+        let there = there.ok_or_else(|| Error::Usage(format!("--accept-partitions: {topic} is no topic of events")))?;
+        if there != *partitions {
+            return Err(Error::Usage(format!("--accept-partitions: {topic} has {there} partitions, not {partitions}")));
+        }
+    }
+    let is_new = |topic: &Topic| topic.created || accepted.iter().any(|accepted| accepted.topic == topic.name);
+    let mut connection = servers::postgres(config).await?;
+    sqlx::query(
+        r"INSERT INTO pipeline.topics AS t (topic, partitions)
+          SELECT * FROM UNNEST($1::text[], $2::int[])
+          ON CONFLICT (topic) DO UPDATE SET partitions = excluded.partitions, accepted_at = excluded.accepted_at
+           WHERE t.partitions <> excluded.partitions AND t.topic = ANY($3::text[])",
+    )
+    .bind(events().map(|topic| topic.name.clone()).collect::<Vec<_>>())
+    .bind(events().map(|topic| topic.partitions).collect::<Vec<_>>())
+    .bind(events().filter(|topic| is_new(topic)).map(|topic| topic.name.clone()).collect::<Vec<_>>())
+    .execute(&mut connection)
+    .await?;
+    let rows: Vec<(String, i32)> =
+        sqlx::query_as("SELECT topic, partitions FROM pipeline.topics").fetch_all(&mut connection).await?;
+    let agreed: HashMap<String, i32> = rows.into_iter().collect();
+    let with_agreed = |topic: Topic| Topic { accepted_partitions: agreed.get(&topic.name).copied(), ..topic };
+    Ok(topics.into_iter().map(with_agreed).collect())
 }
 
 /// A topic as it ought to be.
@@ -77,7 +132,14 @@ pub async fn create(config: &Config, wanted: &[Wanted], replication_factor: i32)
         .map(|topic| {
             let created = created.get(&topic.name).copied().unwrap_or(false);
             let partitions = if created { topic.partitions } else { existing.get(&topic.name).copied().unwrap_or(0) };
-            Topic { name: topic.name.clone(), created, partitions, wanted_partitions: topic.partitions }
+            Topic {
+                name: topic.name.clone(),
+                created,
+                partitions,
+                wanted_partitions: topic.partitions,
+                carries_events: !topic.carries_failures,
+                accepted_partitions: None,
+            }
         })
         .collect())
 }

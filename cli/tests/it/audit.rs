@@ -353,7 +353,7 @@ async fn a_record_that_nobody_committed_is_found_and_a_pruned_event_is_not() {
         findings(&fleet, &[]).await,
         [("unknown-event".to_owned(), 3), ("unknown-cause".to_owned(), 1), ("version-gap".to_owned(), 1)]
     );
-    ledger.sql("UPDATE pipeline.audit_horizon SET pruned_before = clock_timestamp() - interval '30 days'").await;
+    ledger.sql("INSERT INTO pipeline.dropped_days VALUES ('outbox_events', current_date - 30)").await;
     assert_eq!(findings(&fleet, &[]).await, []);
 }
 

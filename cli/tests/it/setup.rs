@@ -1,3 +1,4 @@
+use docfleet_testkit::{Servers, admin::Admin, eventually};
 use serde_json::Value;
 
 use crate::fleet::Fleet;
@@ -40,4 +41,24 @@ async fn an_empty_database_gets_every_migration() {
     let applied = setup.json()["migrations"]["applied"].as_array().unwrap().len();
     assert!(applied >= 4, "{applied}");
     assert_eq!(fleet.run(&["audit"]).await.code, 0);
+}
+
+#[tokio::test]
+async fn partitions_that_somebody_added_are_told_of_until_they_are_accepted() {
+    let fleet = Fleet::fresh().await;
+    assert_eq!(fleet.run(&["setup", "--partitions", "2", "--wait", "30s"]).await.code, 0);
+    let topic = "documents.uploaded.v1";
+    let name = format!("{}{topic}", fleet.prefix);
+    Admin::new(&Servers::running().brokers(), &fleet.prefix).add_partitions(topic, 3).await;
+    let held = format!("{name} has 3 partitions, 2 were agreed to");
+    eventually("the partitions are there", 20, || async {
+        fleet.run(&["setup"]).await.stdout.contains(&held).then_some(())
+    })
+    .await;
+    let wrong = fleet.run(&["setup", "--accept-partitions", &format!("{name}=4")]).await;
+    assert_eq!(wrong.code, 2, "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("has 3 partitions, not 4"), "{}", wrong.stderr);
+    let accepted = fleet.run(&["setup", "--accept-partitions", &format!("{name}=3")]).await;
+    assert_eq!(accepted.code, 0, "{}", accepted.stderr);
+    assert!(!accepted.stdout.contains("agreed to"), "{}", accepted.stdout);
 }

@@ -79,6 +79,8 @@ pub struct ConsumerConfig {
     /// Lag without any movement for so long ends the process.
     #[serde(with = "humantime_serde")]
     pub stall_after: Duration,
+    /// Goes on, with an error in the log, where Kafka has removed records before they were read. Otherwise the process ends.
+    pub accept_lost_records: bool,
 }
 
 impl Default for ConsumerConfig {
@@ -94,6 +96,7 @@ impl Default for ConsumerConfig {
             revoke_drain: Duration::from_secs(10),
             shutdown_drain: Duration::from_secs(25),
             stall_after: Duration::from_secs(120),
+            accept_lost_records: false,
         }
     }
 }

@@ -52,6 +52,8 @@ pub const GATE_WAITING_MESSAGES: &str = "docfleet_gate_waiting_messages";
 /// How long the frontier that stands longest has stood. Label: consumer.
 pub const HEAD_HELD_SECONDS: &str = "docfleet_consumer_frontier_held_seconds";
 
+/// Topics whose events are held because their number of partitions changed.
+pub const RELAY_CHANGED_TOPICS: &str = "docfleet_relay_changed_topics";
 /// Rows that wait for the relay, in the shards of this relay. Label: source, as of all that follow.
 pub const OUTBOX_UNPUBLISHED_ROWS: &str = "docfleet_outbox_unpublished_rows";
 pub const OUTBOX_OLDEST_SECONDS: &str = "docfleet_outbox_oldest_unpublished_seconds";

@@ -17,7 +17,7 @@ use tracing::Instrument;
 use crate::{
     Class, Failure, Handler, Message, Outcome, Record, RetryConfig, WorkContext, Worked, clock,
     consumer::{Hold, InFlight, Progress},
-    database::{ANSWER_TIMEOUT, in_time},
+    database::{QUESTION_TIMEOUT, in_time},
     failure,
     fate::Fate,
     gate::{self, CommandId, Phase},
@@ -65,7 +65,7 @@ pub(crate) struct Processor<H: Handler> {
     pub consumer: &'static str,
     pub registry: Registry,
     pub pool: PgPool,
-    /// Held during a try, not during the waits between tries: what waits must not stop the others.
+    /// Held during a try or a question, not during the waits between tries: what waits must not stop the others.
     pub slots: Semaphore,
     pub retry: RetryConfig,
     pub record_bytes_max: usize,
@@ -306,9 +306,11 @@ impl<H: Handler> Processor<H> {
         .await
     }
 
+    /// With a slot: lanes outnumber the pool's connections by far, and their questions would starve the settlements.
     async fn ask(&self, question: QueryScalar<'_, Postgres, bool, PgArguments>) -> Outcome<bool> {
+        let _slot = self.slot().await?;
         let mut connection = self.pool.acquire().await.map_err(|e| failure::of_database(&e))?;
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, question.fetch_one(&mut *connection)).await;
+        let answered = tokio::time::timeout(QUESTION_TIMEOUT, question.fetch_one(&mut *connection)).await;
         in_time(answered, connection).map_err(|e| failure::of_database(&e))
     }
 

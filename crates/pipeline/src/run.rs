@@ -132,11 +132,11 @@ pub async fn consume<H: Handler>(setup: &Setup, handler: H) -> anyhow::Result<()
     }
     let topics = topics_of::<H>(setup.name, &kafka.topic_prefix);
     subscribe(setup, &topics[..H::In::topics().len()]).await?;
-    let connection =
-        broker::kafka::connect(&kafka, setup.name, &topics, config.revoke_drain).map_err(anyhow::Error::msg)?;
+    let connection = broker::kafka::connect(&kafka, setup.name, &topics, &config).map_err(anyhow::Error::msg)?;
     let progress = Progress::default();
     let stop = setup.shutdown.child_token();
-    let watching = watch(kafka, setup.name, progress.clone(), config.stall_after, stop.clone());
+    let watching =
+        watch(kafka, setup.name, progress.clone(), (config.stall_after, config.accept_lost_records), stop.clone());
     setup.spawn("presence", announce(setup.pool.clone(), setup.name, progress.clone(), setup.shutdown.clone()));
     let driving = drive(setup, handler, connection, config, progress);
     setup.health.set_ready(true);

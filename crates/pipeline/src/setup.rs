@@ -4,14 +4,11 @@ use anyhow::Context;
 use docfleet_outbox::{Error, Event, Registry};
 use docfleet_telemetry::{Health, ServiceConfig, Settings};
 use serde::de::DeserializeOwned;
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{KafkaConfig, PostgresConfig, RetryConfig};
+use crate::{KafkaConfig, PostgresConfig, RetryConfig, database::pool_options};
 
 /// What a worker is built from. Cheap to clone.
 #[derive(Clone)]
@@ -136,8 +133,5 @@ fn pool_of(config: &PostgresConfig, name: &str) -> anyhow::Result<PgPool> {
         ("idle_in_transaction_session_timeout", "60s"),
         ("lock_timeout", "20s"),
     ]);
-    Ok(PgPoolOptions::new()
-        .max_connections(config.max_connections)
-        .acquire_timeout(config.acquire_timeout)
-        .connect_lazy_with(options))
+    Ok(pool_options(config).max_connections(config.max_connections).connect_lazy_with(options))
 }

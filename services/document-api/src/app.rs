@@ -4,21 +4,20 @@ use docfleet_blobs::Blobs;
 use docfleet_events::DocumentUploaded;
 use docfleet_outbox::{Outbox, Registry};
 use docfleet_telemetry::{ServiceConfig, Settings};
-use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     ApiConfig, Error,
     config::{TopicsConfig, WebhooksConfig},
-    database,
+    database::{self, Pool},
     relay_bell::RelayBell,
 };
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     pub(crate) blobs: Blobs,
     pub(crate) outbox: Outbox,
     pub(crate) relay_bell: RelayBell,

@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     App,
+    database::Pool,
     problem::{Kind, Problem},
     tenant::Tenant,
 };
@@ -59,7 +60,7 @@ pub(crate) struct Claim {
 
 /// # Errors
 /// [`Kind::RequestInProgress`] when another request holds the key.
-pub(crate) async fn claim(pool: &PgPool, tenant: &Tenant, key: &str) -> Result<Found, Problem> {
+pub(crate) async fn claim(pool: &Pool, tenant: &Tenant, key: &str) -> Result<Found, Problem> {
     let claim = Claim { tenant: tenant.as_str().to_owned(), key: key.to_owned(), claim: Uuid::new_v4() };
     let taken = sqlx::query(
         r"INSERT INTO documents.idempotency_keys AS k (tenant, key, claim, claimed_until)
@@ -97,7 +98,7 @@ fn in_progress() -> Problem {
 
 impl Claim {
     /// Runs `work` and renews the claim meanwhile.
-    pub async fn while_held<T>(&self, pool: &PgPool, work: impl Future<Output = T>) -> T {
+    pub async fn while_held<T>(&self, pool: &Pool, work: impl Future<Output = T>) -> T {
         let renewing = async {
             loop {
                 tokio::time::sleep(RENEWAL).await;
@@ -114,7 +115,7 @@ impl Claim {
         }
     }
 
-    async fn renew(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+    async fn renew(&self, pool: &Pool) -> Result<(), sqlx::Error> {
         sqlx::query(
             r"UPDATE documents.idempotency_keys SET claimed_until = clock_timestamp() + make_interval(secs => $4)
                WHERE tenant = $1 AND key = $2 AND claim = $3 AND document_id IS NULL",
@@ -154,7 +155,7 @@ impl Claim {
 
     /// Frees the key after a failure, so that the client can put its request right under the same key. A key that was
     /// settled after all stays. Best effort: the lease ends by itself.
-    pub async fn release(&self, pool: &PgPool) {
+    pub async fn release(&self, pool: &Pool) {
         let released = sqlx::query(
             "DELETE FROM documents.idempotency_keys WHERE tenant = $1 AND key = $2 AND claim = $3 AND document_id IS NULL",
         )

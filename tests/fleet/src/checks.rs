@@ -79,6 +79,7 @@ pub async fn drained(fleet: &Fleet, accepted: usize) -> Result<(), String> {
             fleet.count("SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL").await,
         ),
         ("messages are retried", fleet.count("SELECT count(*) FROM pipeline.inbox WHERE outcome = 'retrying'").await),
+        ("messages are parked", fleet.count("SELECT count(*) FROM pipeline.parked_messages").await),
     ];
     if let Some((what, count)) = waiting.iter().find(|(_, count)| *count > 0) {
         return Err(format!("{count} {what}"));

@@ -26,6 +26,9 @@ const CONSUMER: &[(&str, &str)] = &[
     // The default holds 64 MiB of a backlog in each consumer's memory.
     ("queued.max.messages.kbytes", "16384"),
     ("queued.min.messages", "1000"),
+    // Partitions that are added are read after so long; the default is five minutes. The producer keeps the default: until
+    // it looks, it does not write to partitions that the relay has not been told to accept.
+    ("topic.metadata.refresh.interval.ms", "30000"),
 ];
 
 const PRODUCER: &[(&str, &str)] = &[

@@ -1,9 +1,9 @@
 //! The member's side of its consumer group: what the client calls back, on the poll thread.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -98,6 +98,16 @@ impl Context {
 
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Under which assignment the partition is ours.
+    pub(super) fn generation_of(&self, source: &TopicPartition) -> Option<u64> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner).get(source).copied()
+    }
+
+    pub(super) fn owned_topics(&self) -> HashSet<Arc<str>> {
+        let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        owned.keys().map(|source| Arc::clone(&source.topic)).collect()
     }
 
     /// Returns the generation of this assignment.

@@ -2,13 +2,11 @@
 //! does. A thread and not a task, as a lost wake-up of a shared runtime has stalled consumers for days
 //! (rust-rdkafka#638, #840).
 
-use std::time::Duration;
-
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CommandSender, Connection, Outlet, client, group::Context, poll::PollLoop};
-use crate::KafkaConfig;
+use super::{CommandSender, Connection, Outlet, client, continuity::Continuity, group::Context, poll::PollLoop};
+use crate::{ConsumerConfig, KafkaConfig};
 
 /// Joins the group and starts the poll thread.
 ///
@@ -18,21 +16,22 @@ pub fn connect(
     config: &KafkaConfig,
     consumer: &'static str,
     topics: &[String],
-    drain: Duration,
+    consuming: &ConsumerConfig,
 ) -> Result<Connection, String> {
     let group = format!("{}{consumer}", config.topic_prefix);
     let (events, receiver) = mpsc::unbounded_channel();
     let (outlet, records) = Outlet::new();
-    let context = Context::new(consumer, events, drain);
+    let context = Context::new(consumer, events, consuming.revoke_drain);
     let base: BaseConsumer<Context> =
         client::consumer(config, &group)?.create_with_context(context).map_err(|e| e.to_string())?;
     base.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>()).map_err(|e| e.to_string())?;
+    let continuity = Continuity::new(consuming.accept_lost_records);
     let (commands, orders) = CommandSender::new();
     let (ended, closed) = oneshot::channel();
     std::thread::Builder::new()
         .name(format!("poll-{consumer}"))
         .spawn(move || {
-            PollLoop::new(&base, outlet, orders).run();
+            PollLoop::new(&base, outlet, orders, continuity).run();
             drop(base);
             ended.send(()).ok();
         })

@@ -3,12 +3,15 @@
 //! Two implementations: [`kafka`] for production and, one rung down, [`memory`] for fast tests of the loop.
 
 pub mod client;
+mod continuity;
 mod group;
 pub mod kafka;
 pub mod memory;
 mod poll;
 
 use std::sync::Arc;
+
+pub(crate) use continuity::lost_records;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 

@@ -12,17 +12,20 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, KafkaResult},
     message::{BorrowedMessage, Headers},
+    types::RDKafkaErrorCode,
 };
 use tokio::sync::mpsc;
 
 use super::{
     BrokerCommand, BrokerEvent, Delivery, Outlet,
+    continuity::Continuity,
     group::{Context, partitions_of},
 };
 use crate::message::{Record, TopicPartition};
 
 /// Commands wait at most this long while nothing is delivered.
 const POLL: Duration = Duration::from_millis(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the thread waits for room before it pauses all partitions. Pausing throws away what the client has fetched
 /// ahead, which costs more than a short wait; a long one would keep it from polling.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -37,6 +40,7 @@ pub(super) struct PollLoop<'c> {
     stash: VecDeque<Delivery>,
     /// Of the record before: records come in runs of one topic, and share its name.
     topic: Arc<str>,
+    continuity: Continuity,
 }
 
 /// Why the loop goes on or ends.
@@ -50,8 +54,9 @@ impl<'c> PollLoop<'c> {
         base: &'c BaseConsumer<Context>,
         outlet: Outlet,
         orders: mpsc::UnboundedReceiver<BrokerCommand>,
+        continuity: Continuity,
     ) -> Self {
-        Self { base, outlet, orders, paused: HashSet::new(), stash: VecDeque::new(), topic: "".into() }
+        Self { base, outlet, orders, paused: HashSet::new(), stash: VecDeque::new(), topic: "".into(), continuity }
     }
 
     pub fn run(mut self) {
@@ -107,6 +112,10 @@ impl<'c> PollLoop<'c> {
                     self.topic = message.topic().into();
                 }
                 let record = record_of(&message, Arc::clone(&self.topic));
+                if let Err(why) = self.continuity.check(self.base, &record.source, record.offset) {
+                    context.tell(BrokerEvent::Fatal(why));
+                    return Next::End;
+                }
                 let delivery = Delivery::new(record, context.generation());
                 return self.hand_over(delivery);
             }
@@ -119,11 +128,30 @@ impl<'c> PollLoop<'c> {
                     context.tell(BrokerEvent::Fatal(format!("the Kafka client failed for good: {code}: {detail}")));
                     return Next::End;
                 }
+                if is_of_an_unknown_topic(&error)
+                    && let Some(topic) = self.topic_that_is_gone()
+                {
+                    context.tell(BrokerEvent::Fatal(format!(
+                        "the topic {topic} is gone while it was read: make it by `docfleet setup`, then bring back what was \
+                         on it by `docfleet relay republish`"
+                    )));
+                    return Next::End;
+                }
                 // Brokers that are away and the like: the client recovers by itself, the watchdog watches.
                 tracing::warn!(consumer = context.consumer, %error, "Kafka");
             }
         }
         Next::Go
+    }
+
+    /// Of those we own partitions of. Their offsets must not be committed any more: on a new topic of that name they would
+    /// hide as many records.
+    fn topic_that_is_gone(&self) -> Option<Arc<str>> {
+        let is_gone = |topic: &Arc<str>| {
+            let metadata = self.base.fetch_metadata(Some(topic), ANSWER_TIMEOUT);
+            metadata.is_ok_and(|metadata| metadata.topics().iter().all(|found| found.partitions().is_empty()))
+        };
+        self.base.context().owned_topics().into_iter().find(is_gone)
     }
 
     fn hand_over(&mut self, mut delivery: Delivery) -> Next {
@@ -184,6 +212,19 @@ impl<'c> PollLoop<'c> {
             tracing::warn!(consumer = self.base.context().consumer, %error, "{what}");
         }
     }
+}
+
+fn is_of_an_unknown_topic(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        [
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+            RDKafkaErrorCode::UnknownTopic,
+            RDKafkaErrorCode::UnknownPartition,
+            RDKafkaErrorCode::UnknownTopicId,
+        ]
+        .contains(&code)
+    })
 }
 
 fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {

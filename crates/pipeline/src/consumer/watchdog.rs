@@ -17,7 +17,13 @@ use tokio_util::sync::CancellationToken;
 use drain::{Drain, Stand};
 
 use super::progress::{PartitionProgress, Progress};
-use crate::{KafkaConfig, broker::client, clock, message::TopicPartition, metric};
+use crate::{
+    KafkaConfig,
+    broker::{client, lost_records},
+    clock,
+    message::TopicPartition,
+    metric,
+};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,12 +37,12 @@ impl ConsumerContext for Quiet {}
 ///
 /// # Errors
 /// Which partition stalls: it has messages behind the frontier, nothing holds it back, and the frontier has not moved for
-/// `stall_after`.
+/// `stall_after`. Or from which one Kafka has removed what was not read.
 pub(crate) async fn watch(
     config: KafkaConfig,
     consumer: &'static str,
     progress: Progress,
-    stall_after: Duration,
+    (stall_after, accept_lost_records): (Duration, bool),
     stop: CancellationToken,
 ) -> Result<(), String> {
     let group = format!("{}{consumer}", config.topic_prefix);
@@ -47,7 +53,13 @@ pub(crate) async fn watch(
     std::thread::Builder::new()
         .name(format!("watch-{consumer}"))
         .spawn(move || {
-            let mut watchdog = Watchdog { consumer, stall_after, behind: HashMap::new(), drain: Drain::default() };
+            let mut watchdog = Watchdog {
+                consumer,
+                stall_after,
+                accept_lost_records,
+                behind: HashMap::new(),
+                drain: Drain::default(),
+            };
             while !stop.is_cancelled() {
                 let round = Instant::now();
                 if let Some(partition) = watchdog.look(&observer, &progress) {
@@ -77,6 +89,7 @@ struct Behind {
 struct Watchdog {
     consumer: &'static str,
     stall_after: Duration,
+    accept_lost_records: bool,
     /// Every partition of the last reading; none for one that was not behind.
     behind: HashMap<TopicPartition, Option<Behind>>,
     drain: Drain,
@@ -101,7 +114,12 @@ impl Watchdog {
                 continue;
             };
             // Nothing was delivered yet: what was committed before this assignment counts.
-            let at = state.frontier.or_else(|| committed(observer, &source)).unwrap_or(low).max(low);
+            let at = state.frontier.or_else(|| committed(observer, &source)).unwrap_or(low);
+            // With a frontier, the client may have what the broker has no more; the poll thread looks for gaps.
+            if state.frontier.is_none() && at < low && !self.accept_lost_records {
+                return Some(lost_records(&source, at, low));
+            }
+            let at = at.max(low);
             let lag = (high - at).max(0);
             publish(self.consumer, &source, lag, lag_seconds(&state, lag, clock::now_ms()));
             if !state.waits {

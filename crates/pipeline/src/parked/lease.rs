@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use sqlx::{FromRow, PgConnection, PgPool};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use uuid::Uuid;
 
 use crate::ParkedConfig;
@@ -73,15 +73,16 @@ impl Lease {
     }
 
     /// Renews until the lease is lost; then returns. A database that is away costs nothing: whoever takes the key over
-    /// raises the epoch.
+    /// raises the epoch. A key that was handed back has no owner: a renewal that comes late must not take it again.
     pub async fn keep(&self, pool: &PgPool, consumer: &str, lease: Duration) {
-        let mut beat = interval((lease / 4).max(Duration::from_millis(1)));
+        let every = (lease / 4).max(Duration::from_millis(1));
+        let mut beat = interval_at(Instant::now() + every, every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
             let renewed = sqlx::query(
                 r"UPDATE pipeline.parked_keys SET lease_until = clock_timestamp() + make_interval(secs => $4)
-                   WHERE consumer = $1 AND key = $2 AND lease_epoch = $3",
+                   WHERE consumer = $1 AND key = $2 AND lease_epoch = $3 AND lease_owner IS NOT NULL",
             )
             .bind(consumer)
             .bind(&self.key)

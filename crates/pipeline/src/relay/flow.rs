@@ -334,6 +334,7 @@ impl<'a> Flow<'a> {
 
     /// Leaves out what must wait for its predecessor, and what belongs to a refused row.
     fn without_gaps(&mut self, rows: Vec<Read>, now: Instant) -> Vec<(Place, Contents)> {
+        let (hold, changed) = (self.publisher.config.hold_refused, Arc::clone(&self.publisher.changed.borrow()));
         let memory = &mut self.publisher.memory;
         let published = memory.published.lock().unwrap_or_else(PoisonError::into_inner);
         let refused: HashSet<_> = memory.refused.aggregates().into_iter().collect();
@@ -350,6 +351,10 @@ impl<'a> Flow<'a> {
             let mut version = None;
             if let Some((kind, id, number)) = row.aggregate {
                 if refused.contains(&id) {
+                    continue;
+                }
+                if row.contents.topic().is_ok_and(|topic| changed.contains(topic)) {
+                    memory.refused.hold(row.id, Some(id), hold);
                     continue;
                 }
                 let aggregate = aggregate_of(&kind, id);
@@ -380,7 +385,7 @@ impl<'a> Flow<'a> {
         self.ticked_at = now;
         let publisher = &mut *self.publisher;
         let gaps = &mut publisher.memory.gaps;
-        for (kind, id, version) in gaps.to_tell(publisher.config.gap_alarm, now) {
+        for (kind, id, version) in gaps.tell_due(publisher.config.gap_alarm, now) {
             let source = &publisher.source.name;
             tracing::error!(source, aggregate_type = kind, aggregate_id = %id, version, "its predecessor is not published; it waits");
         }

@@ -89,7 +89,7 @@ impl Gaps {
     }
 
     /// Aggregates and versions to tell of: they have waited for `alarm` since the last word about them.
-    pub fn to_tell(&mut self, alarm: Duration, now: Instant) -> Vec<(String, Uuid, i64)> {
+    pub fn tell_due(&mut self, alarm: Duration, now: Instant) -> Vec<(String, Uuid, i64)> {
         let due = self.rows.values_mut().filter(|gap| now.duration_since(gap.told_at.unwrap_or(gap.since)) >= alarm);
         due.map(|gap| {
             gap.told_at = Some(now);
@@ -116,9 +116,9 @@ mod tests {
         gaps.hold(3, event(3), now + FIRST_LOOK);
         assert_eq!(gaps.ids(now + FIRST_LOOK * 2).count(), 1, "and later the second time");
         let alarm = Duration::from_secs(60);
-        assert!(gaps.to_tell(alarm, now + alarm / 2).is_empty());
-        assert_eq!(gaps.to_tell(alarm, now + alarm).len(), 1);
-        assert!(gaps.to_tell(alarm, now + alarm + FIRST_LOOK).is_empty());
+        assert!(gaps.tell_due(alarm, now + alarm / 2).is_empty());
+        assert_eq!(gaps.tell_due(alarm, now + alarm).len(), 1);
+        assert!(gaps.tell_due(alarm, now + alarm + FIRST_LOOK).is_empty());
         assert_eq!(gaps.oldest(now + alarm), alarm);
     }
 

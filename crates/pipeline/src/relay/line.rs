@@ -295,7 +295,7 @@ mod tests {
             picks in proptest::collection::vec(0_usize..100, 200),
         ) {
             let mut line = Line::default();
-            let mut wanted: Vec<(u128, i64)> = rows.clone();
+            let mut wanted: Vec<(u128, i64)> = rows;
             wanted.sort_unstable();
             wanted.dedup();
             line.add(wanted.iter().enumerate().map(|(n, (aggregate, version))| row(-(n as i64), *aggregate, *version)));

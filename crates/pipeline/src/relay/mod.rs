@@ -22,6 +22,7 @@ mod record;
 mod session;
 mod source;
 mod store;
+mod topics;
 mod vitals;
 mod watchdog;
 
@@ -38,6 +39,7 @@ use self::{
     lease::{Keeper, Leases},
     publisher::{Memory, Publisher},
     source::Source,
+    topics::{Changed, Topics},
     vitals::Vitals,
     watchdog::Watchdog,
 };
@@ -50,11 +52,16 @@ use crate::{RetryConfig, Setup, broker::client};
 pub async fn relay(setup: &Setup) -> anyhow::Result<()> {
     let config: RelayConfig = setup.section("relay")?;
     let outboxes = config.outboxes().map_err(anyhow::Error::msg)?;
+    let kafka = client::observer(&setup.kafka()?, "relay-topics").map_err(anyhow::Error::msg)?;
+    let topics = Topics::new(setup.pool.clone(), &kafka, setup.shutdown.clone())?;
+    let changed = topics.changed();
+    topics.first_look().await;
+    setup.spawn("topics", topics.run());
     let mut relaying = JoinSet::new();
     for outbox in outboxes {
         let source = Source::new(outbox, &config, &setup.section("postgres")?, setup.name)?;
-        let (setup, config) = (setup.clone(), config.clone());
-        relaying.spawn(async move { relay_source(&setup, &config, source).await });
+        let (setup, config, changed) = (setup.clone(), config.clone(), changed.clone());
+        relaying.spawn(async move { relay_source(&setup, &config, source, changed).await });
     }
     setup.health.set_ready(true);
     while let Some(ended) = relaying.join_next().await {
@@ -65,7 +72,12 @@ pub async fn relay(setup: &Setup) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn relay_source(setup: &Setup, config: &RelayConfig, source: Source) -> anyhow::Result<()> {
+async fn relay_source(
+    setup: &Setup,
+    config: &RelayConfig,
+    source: Source,
+    changed: watch::Receiver<Changed>,
+) -> anyhow::Result<()> {
     let kafka = setup.kafka()?;
     let retry: RetryConfig = setup.section("retry")?;
     source.until_primary(&retry, &setup.shutdown).await?;
@@ -108,6 +120,7 @@ async fn relay_source(setup: &Setup, config: &RelayConfig, source: Source) -> an
             woken: woken.clone(),
             stop: setup.shutdown.clone(),
             vitals: Arc::clone(&vitals),
+            changed: changed.clone(),
             memory: Memory::default(),
         };
         publishers.spawn(publisher.run());

@@ -19,6 +19,7 @@ use super::{
     lease::Leases,
     published::Published,
     source::Source,
+    topics::Changed,
     vitals::Vitals,
 };
 use crate::{RetryConfig, metric};
@@ -37,6 +38,7 @@ pub(super) struct Publisher {
     pub woken: watch::Receiver<()>,
     pub stop: CancellationToken,
     pub vitals: Arc<Vitals>,
+    pub changed: watch::Receiver<Changed>,
     pub memory: Memory,
 }
 

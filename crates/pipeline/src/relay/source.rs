@@ -3,14 +3,11 @@
 use std::{str::FromStr, time::Duration};
 
 use anyhow::Context;
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{RelayConfig, SourceConfig};
-use crate::{Class, PostgresConfig, RetryConfig, failure};
+use crate::{Class, PostgresConfig, RetryConfig, database::pool_options, failure};
 
 /// Leases, measuring, listening, asking.
 const OTHER_CONNECTIONS: u32 = 5;
@@ -57,9 +54,8 @@ impl Source {
                 ("plan_cache_mode", "force_generic_plan"),
             ]);
         let connections = OTHER_CONNECTIONS + 2 * u32::from(config.publishers.unsigned_abs());
-        let pool = PgPoolOptions::new()
+        let pool = pool_options(postgres)
             .max_connections(connections)
-            .acquire_timeout(postgres.acquire_timeout)
             .idle_timeout(Duration::from_secs(300))
             .connect_lazy_with(options);
         Ok(Self { name: source.name, pool })

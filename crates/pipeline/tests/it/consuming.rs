@@ -1,8 +1,9 @@
 use std::collections::HashMap;
 
+use docfleet_testkit::{Servers, Topics, admin::Admin};
 use uuid::Uuid;
 
-use crate::harness::{Bench, QUICK};
+use crate::harness::{Asking, Bench, QUICK};
 
 const EFFECTS: &str = "SELECT count(*) FROM effects";
 const ECHOES: &str = "SELECT count(*) FROM pipeline.outbox_events WHERE event_type = 'Echoed'";
@@ -119,4 +120,82 @@ async fn an_overloaded_member_pauses_serves_rebalances_and_loses_nothing() {
     second.stop().await.unwrap();
     relay.stop().await.unwrap();
     assert_eq!(bench.count(ECHOES).await, 1_820);
+}
+
+#[tokio::test]
+async fn thousands_that_come_again_are_told_by_two_connections() {
+    let mut bench = Bench::new().await;
+    let scarce = "[postgres]\nmax_connections = 2\nacquire_timeout = '1s'\n";
+    bench.reset(bench.configuration().replacen("[postgres]\n", scarce, 1));
+    let relay = bench.relay();
+    fill(&bench, 100, 0..10, "ok").await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    relay.stop().await.unwrap();
+    let consumer = bench.consumer_under::<Asking>();
+    bench.until("their effects", EFFECTS, 1_000).await;
+    let records = bench.topics.read("tests.counted.v1").await;
+    for _ in 0..4 {
+        bench.topics.produce_again("tests.counted.v1", &records).await;
+    }
+    bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    assert_eq!(bench.count(EFFECTS).await, 1_000);
+}
+
+#[tokio::test]
+async fn records_that_are_gone_before_they_were_read_end_the_process_until_their_loss_is_accepted() {
+    let mut bench = Bench::with(QUICK, 1).await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    fill(&bench, 3, 0..1, "ok").await;
+    bench.until("their effects", EFFECTS, 3).await;
+    bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    fill(&bench, 3, 1..2, "ok").await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    let ends = bench.topics.ends("tests.counted.v1").await;
+    Admin::new(&Servers::running().brokers(), &bench.topics.full_name(""))
+        .delete_records("tests.counted.v1", &ends)
+        .await;
+    fill(&bench, 3, 2..3, "ok").await;
+
+    let ended = bench.consumer().ended().await.unwrap_err().to_string();
+    assert!(ended.contains("records 3 to 5") && ended.contains("republish"), "{ended}");
+    assert_eq!(bench.count(EFFECTS).await, 3, "nothing behind the gap was taken");
+
+    bench.reset(bench.configuration().replace("[consumer]\n", "[consumer]\naccept_lost_records = true\n"));
+    let consumer = bench.consumer();
+    bench.until("what is left", EFFECTS, 6).await;
+    let everything = "UPDATE pipeline.outbox_events SET published_at = NULL WHERE event_type = 'Counted'";
+    sqlx::query(everything).execute(&bench.database.pool()).await.unwrap();
+    bench.until("what was lost comes again, and only that", EFFECTS, 9).await;
+    bench.until_committed("tests.counted.v1").await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_ends_its_readers_so_that_a_new_one_is_read_from_its_beginning() {
+    let bench = Bench::with(QUICK, 1).await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    fill(&bench, 3, 0..2, "ok").await;
+    bench.until("their effects", EFFECTS, 6).await;
+    bench.until_committed("tests.counted.v1").await;
+    relay.stop().await.unwrap();
+    let prefix = bench.topics.full_name("");
+    Admin::new(&Servers::running().brokers(), &prefix).delete_topic("tests.counted.v1").await;
+    let ended = consumer.ended().await.unwrap_err().to_string();
+    assert!(ended.contains("tests.counted.v1 is gone"), "{ended}");
+
+    // More records than the old one had, before anybody reads.
+    Topics::create(&prefix, &["tests.counted.v1"], 1).await;
+    let everything = "UPDATE pipeline.outbox_events SET published_at = NULL WHERE event_type = 'Counted'";
+    sqlx::query(everything).execute(&bench.database.pool()).await.unwrap();
+    fill(&bench, 3, 2..5, "ok").await;
+    let relay = bench.relay();
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    let consumer = bench.consumer();
+    bench.until_committed("tests.counted.v1").await;
+    assert_eq!(bench.count(EFFECTS).await, 15);
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
 }

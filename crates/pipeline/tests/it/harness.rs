@@ -83,6 +83,7 @@ pub trait Declares: Send + Sync + 'static {
 
 pub struct Unordered;
 pub struct Ordered;
+pub struct Asking;
 pub struct Holding;
 pub struct Incoherent;
 
@@ -92,6 +93,10 @@ impl Declares for Unordered {
 
 impl Declares for Ordered {
     const POLICY: Policy = Policy { work_deadline: Duration::from_secs(2), ..Policy::ORDERED };
+}
+
+impl Declares for Asking {
+    const POLICY: Policy = Policy { ask_inbox_first: true, ..Unordered::POLICY };
 }
 
 impl Declares for Holding {
@@ -269,8 +274,9 @@ impl Drop for Running {
 }
 
 pub const QUICK: &str = "[retry]\nbackoff = '10ms'\nbackoff_max = '200ms'\ntier_delay_factor = 0.02\n\
-                         [consumer]\ncommit_interval = '50ms'\n[relay]\nlease = '2s'\nhold_refused = '1s'\n\
-                         [parked]\npoll = '50ms'\nbackoff = '20ms'\nbackoff_max = '100ms'\nlease = '2s'\n";
+                         [consumer]\ncommit_interval = '50ms'\n\
+                         [parked]\npoll = '50ms'\nbackoff = '20ms'\nbackoff_max = '100ms'\nlease = '2s'\n\
+                         [relay]\nlease = '2s'\nhold_refused = '1s'\n";
 
 impl Bench {
     pub async fn new() -> Self {

@@ -202,3 +202,105 @@ async fn a_broker_that_goes_and_comes_back_costs_only_time() {
     }
     assert_eq!(seen.len(), 10);
 }
+
+/// Forty events are worked on while `request` is answered by `errors`; each has its effect once, and all is committed.
+async fn consumed_despite(request: RDKafkaApiKey, errors: &[RDKafkaRespErr]) {
+    let mock = cluster();
+    let bench = Bench::mocked(&mock.bootstrap_servers()).await;
+    let (relay, consumer) = (bench.relay(), bench.consumer());
+    bench.append((0..10).map(|id| (Uuid::from_u128(id), 0, "ok"))).await;
+    bench.until("the first effects", EFFECTS, 10).await;
+    mock.request_errors(request, errors);
+    for number in 1..4 {
+        bench.append((0..10).map(|id| (Uuid::from_u128(id), number, "ok"))).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    bench.until("all effects", EFFECTS, 40).await;
+    bench.until_committed(Counted::TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+    let echoes = bench.count("SELECT count(*) FROM pipeline.outbox_events WHERE event_type = 'Echoed'").await;
+    assert_eq!(echoes, 40, "{request:?} {errors:?}");
+}
+
+#[tokio::test]
+async fn a_commit_that_the_coordinator_does_not_take_is_made_again_or_by_the_next_member() {
+    use RDKafkaRespErr as E;
+    let errors = [
+        // The group is at it: the commit comes again after the rebalance.
+        E::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        // Nobody is there to take it.
+        E::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+        E::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        // Of a member that the group has left behind: it joins again, and what it had is delivered again.
+        E::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        E::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+    ];
+    for error in errors {
+        consumed_despite(RDKafkaApiKey::OffsetCommit, &[error; 2]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_member_whose_heartbeat_is_refused_goes_on_or_joins_again() {
+    use RDKafkaRespErr as E;
+    let errors = [
+        E::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        E::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        E::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+        E::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+    ];
+    for error in errors {
+        consumed_despite(RDKafkaApiKey::Heartbeat, &[error]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_that_fails_is_made_again() {
+    use RDKafkaRespErr as E;
+    let errors = [
+        E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        E::RD_KAFKA_RESP_ERR_UNKNOWN,
+        E::RD_KAFKA_RESP_ERR__TRANSPORT,
+    ];
+    for error in errors {
+        consumed_despite(RDKafkaApiKey::Fetch, &[error; 3]).await;
+    }
+}
+
+/// A member starts while its first requests of this kind fail.
+async fn begun_despite(request: RDKafkaApiKey, errors: &[RDKafkaRespErr]) {
+    let mock = cluster();
+    let bench = Bench::mocked(&mock.bootstrap_servers()).await;
+    let relay = bench.relay();
+    bench.append((0..10).map(|id| (Uuid::from_u128(id), 0, "ok"))).await;
+    bench.until("all published", UNPUBLISHED, 0).await;
+    mock.request_errors(request, errors);
+    let consumer = bench.consumer();
+    bench.until("all effects", EFFECTS, 10).await;
+    bench.until_committed(Counted::TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_that_is_not_let_in_at_once_tries_again_and_misses_nothing() {
+    use RDKafkaApiKey as Api;
+    use RDKafkaRespErr as E;
+    let refusals = [
+        (Api::JoinGroup, E::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID),
+        (Api::JoinGroup, E::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS),
+        (Api::JoinGroup, E::RD_KAFKA_RESP_ERR_NOT_COORDINATOR),
+        (Api::SyncGroup, E::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS),
+        (Api::FindCoordinator, E::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE),
+        // Without the committed offsets it begins nowhere, least of all at the end.
+        (Api::OffsetFetch, E::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS),
+        (Api::ListOffsets, E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION),
+        (Api::ListOffsets, E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT),
+    ];
+    for (request, error) in refusals {
+        begun_despite(request, &[error; 2]).await;
+    }
+}

@@ -89,16 +89,16 @@ async fn successors_that_arrive_while_a_key_is_drained_and_released_never_pass_o
     let relay = bench.relay();
     let members = [bench.consumer_under::<Ordered>(), bench.consumer_under::<Ordered>()];
     // Each tenth fails four times: three in the lane, once or more while it is parked.
-    for tens in 0..20_i64 {
+    for tens in 0..12_i64 {
         append(&bench, tens * 10..tens * 10 + 10, "transient:4").await;
     }
-    bench.until("all have their effects", EFFECTS, 200).await;
+    bench.until("all have their effects", EFFECTS, 120).await;
     nothing_is_left(&bench).await;
     for member in members {
         member.stop().await.unwrap();
     }
     relay.stop().await.unwrap();
-    assert_eq!(order(&bench, ID).await, (0..200).collect::<Vec<_>>());
+    assert_eq!(order(&bench, ID).await, (0..120).collect::<Vec<_>>());
     assert_eq!(bench.handler.overlaps(), 0);
 }
 

@@ -2,7 +2,7 @@ use std::{collections::HashMap, time::Duration};
 
 use uuid::Uuid;
 
-use crate::harness::{Bench, QUICK};
+use crate::harness::{Bench, Echoed, QUICK};
 
 const TOPIC: &str = "tests.counted.v1";
 const UNPUBLISHED: &str = "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL";
@@ -287,5 +287,29 @@ async fn without_a_wake_up_the_poll_finds_the_row() {
     bench.until("it owns all", "SELECT count(*) FROM pipeline.relay_leases WHERE owner IS NOT NULL", 64).await;
     insert_versions(&bench, 1, &[1]).await;
     bench.until("published", UNPUBLISHED, 0).await;
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn events_of_a_topic_with_partitions_that_nobody_accepted_wait_until_somebody_does() {
+    let bench = Bench::new().await;
+    let accept = |partitions: i32| {
+        sqlx::query("INSERT INTO pipeline.topics VALUES ($1, $2) ON CONFLICT (topic) DO UPDATE SET partitions = $2")
+            .bind(bench.topics.full_name("tests.counted.v1"))
+            .bind(partitions)
+    };
+    accept(3).execute(&bench.database.pool()).await.unwrap();
+    let relay = bench.relay();
+    bench.append([(Uuid::from_u128(1), 0, "ok"), (Uuid::from_u128(1), 1, "ok")]).await;
+    bench.outbox.registry().pin::<Echoed>().await.unwrap();
+    let echoed = Echoed { counter_id: Uuid::from_u128(2), number: 0, how: String::new() };
+    let mut transaction = bench.database.pool().begin().await.unwrap();
+    let draft = docfleet_outbox::Draft::first(echoed, "acme", "test", None);
+    bench.outbox.append(&mut transaction, vec![draft]).await.unwrap();
+    transaction.commit().await.unwrap();
+    bench.until("all but the two are published", UNPUBLISHED, 2).await;
+    assert!(bench.topics.read(TOPIC).await.is_empty());
+    accept(4).execute(&bench.database.pool()).await.unwrap();
+    bench.until("both are published", UNPUBLISHED, 0).await;
     relay.stop().await.unwrap();
 }

@@ -1,7 +1,7 @@
 use docfleet_events::{BlobRef, DocumentUploaded};
 use docfleet_outbox::Draft;
 use docfleet_telemetry::trace;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use tracing::Span;
 use uuid::Uuid;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::represent::AcceptedRow;
 use crate::{
     App,
+    database::in_time,
     idempotency::Claim,
     problem::{Kind, Problem},
 };
@@ -47,7 +48,32 @@ impl From<sqlx::Error> for NotAccepted {
 
 /// The document, its key and its first event: one transaction, so that none is ever without the others.
 pub(super) async fn accept(app: &App, stored: &Stored, claim: Option<&Claim>) -> Result<AcceptedRow, NotAccepted> {
-    let mut transaction = app.pool.begin().await?;
+    let mut connection = app.pool.acquire().await?;
+    let answered = in_time(transact(&mut connection, app, stored, claim)).await;
+    let created_at = answered.unwrap_or_else(|late| {
+        // Nobody knows which statement was the last that arrived.
+        connection.close_on_drop();
+        Err(perhaps(late))
+    })?;
+    app.relay_bell.strike();
+    Ok(AcceptedRow {
+        id: stored.id,
+        tenant: stored.tenant.clone(),
+        region: app.region.to_string(),
+        file_name: stored.file_name.clone(),
+        size_bytes: stored.size_bytes,
+        declared_mime: stored.declared_mime.clone(),
+        created_at,
+    })
+}
+
+async fn transact(
+    connection: &mut PgConnection,
+    app: &App,
+    stored: &Stored,
+    claim: Option<&Claim>,
+) -> Result<OffsetDateTime, NotAccepted> {
+    let mut transaction = connection.begin().await?;
     let created_at = insert(&mut transaction, app, stored).await?;
     if let Some(claim) = claim {
         claim.settle(&mut transaction, stored.id, &stored.fingerprint).await?;
@@ -60,24 +86,17 @@ pub(super) async fn accept(app: &App, stored: &Stored, claim: Option<&Claim>) ->
     };
     let draft = Draft::first(event, &stored.tenant, &app.region, trace::traceparent_of(&Span::current()));
     app.outbox.append(&mut transaction, vec![draft]).await.map_err(of_outbox)?;
-    transaction.commit().await.map_err(|error| {
-        drop(Problem::from(error));
-        NotAccepted::Perhaps(Problem::new(
-            Kind::Unavailable,
-            "The connection to the database broke at the last moment, so it is not known whether the document was accepted. \
-             Repeating the request with the same Idempotency-Key is safe.",
-        ))
-    })?;
-    app.relay_bell.strike();
-    Ok(AcceptedRow {
-        id: stored.id,
-        tenant: stored.tenant.clone(),
-        region: app.region.to_string(),
-        file_name: stored.file_name.clone(),
-        size_bytes: stored.size_bytes,
-        declared_mime: stored.declared_mime.clone(),
-        created_at,
-    })
+    transaction.commit().await.map_err(perhaps)?;
+    Ok(created_at)
+}
+
+fn perhaps(error: sqlx::Error) -> NotAccepted {
+    drop(Problem::from(error));
+    NotAccepted::Perhaps(Problem::new(
+        Kind::Unavailable,
+        "The connection to the database broke at the last moment, so it is not known whether the document was accepted. \
+         Repeating the request with the same Idempotency-Key is safe.",
+    ))
 }
 
 async fn insert(connection: &mut PgConnection, app: &App, stored: &Stored) -> Result<OffsetDateTime, sqlx::Error> {

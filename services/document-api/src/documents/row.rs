@@ -1,9 +1,9 @@
 use docfleet_events::PageText;
-use sqlx::{PgPool, types::Json};
+use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{problem::Kind, tenant::Tenant};
+use crate::{database::Pool, problem::Kind, tenant::Tenant};
 
 /// A document with what its view and its deliveries say: all that there is to show.
 #[derive(Debug, sqlx::FromRow)]
@@ -73,13 +73,13 @@ macro_rules! select_documents {
 
 impl DocumentRow {
     /// None also when the document is another tenant's: not even its existence is told.
-    pub async fn find(pool: &PgPool, tenant: &Tenant, id: Uuid) -> Result<Option<Self>, sqlx::Error> {
+    pub async fn find(pool: &Pool, tenant: &Tenant, id: Uuid) -> Result<Option<Self>, sqlx::Error> {
         const SQL: &str = select_documents!("(SELECT * FROM documents.documents WHERE id = $1 AND tenant = $2)");
         sqlx::query_as(SQL).bind(id).bind(tenant.as_str()).fetch_optional(pool).await
     }
 
     /// Newest first.
-    pub async fn page(pool: &PgPool, tenant: &Tenant, limit: i64, offset: i64) -> Result<Vec<Self>, sqlx::Error> {
+    pub async fn page(pool: &Pool, tenant: &Tenant, limit: i64, offset: i64) -> Result<Vec<Self>, sqlx::Error> {
         const SQL: &str = select_documents!(
             "(SELECT * FROM documents.documents WHERE tenant = $1 ORDER BY created_at DESC, id LIMIT $2 OFFSET $3)"
         );

@@ -6,13 +6,13 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
-use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::validate::{NewWebhook, Subscription};
 use crate::{
     App,
+    database::Pool,
     json::JsonBody,
     page::{Page, PageRequest},
     problem::{Kind, Problem},
@@ -115,12 +115,7 @@ fn new_secret() -> String {
 }
 
 /// None when the tenant has as many as are allowed.
-async fn insert(
-    pool: &PgPool,
-    tenant: &Tenant,
-    wanted: Subscription,
-    secret: &str,
-) -> Result<Option<Row>, sqlx::Error> {
+async fn insert(pool: &Pool, tenant: &Tenant, wanted: Subscription, secret: &str) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query_as(
         r"INSERT INTO webhooks.subscriptions (id, tenant, url, event_types, secret, description)
           SELECT $1, $2, $3, $4, $5, $6

@@ -8,13 +8,17 @@ use crate::{
 };
 
 async fn behind_a_wire() -> (Service, Proxy) {
+    behind_a_wire_with("acquire_timeout = '1s'").await
+}
+
+async fn behind_a_wire_with(postgres: &str) -> (Service, Proxy) {
     let database = Database::fresh().await;
     let mut url = url::Url::parse(database.url()).unwrap();
     let server = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5432));
     let proxy = Proxy::to(server).await;
     url.set_host(Some("127.0.0.1")).unwrap();
     url.set_port(Some(proxy.port)).unwrap();
-    let service = Service::on(&database, url.as_str(), "acquire_timeout = '1s'", "").await;
+    let service = Service::on(&database, url.as_str(), postgres, "").await;
     (service, proxy)
 }
 
@@ -64,4 +68,34 @@ async fn an_event_that_can_not_be_written_takes_its_document_with_it() {
     assert_eq!((service.count("documents.documents").await, service.blobs().len()), (0, 0));
     sqlx::query("ALTER TABLE pipeline.outbox_events DROP CONSTRAINT refuse").execute(&service.pool).await.unwrap();
     assert_eq!(send(request()).await.status, 201);
+}
+
+#[tokio::test]
+async fn half_open_connections_are_given_up_and_replaced() {
+    let (service, wire) = behind_a_wire_with("max_connections = 2").await;
+    service.accepted("before.pdf", b"x").await;
+    wire.set(Wire::HalfOpen);
+    // Each finds a dead connection at most once, and does not wait for it longer than for a free one.
+    let upload = || service.form(form::file("after.pdf", b"x")).header("idempotency-key", "k");
+    docfleet_testkit::eventually("an upload is accepted", 45, || async {
+        (send(upload()).await.status == 201).then_some(())
+    })
+    .await;
+    assert_eq!((service.count("documents.documents").await, service.count("pipeline.outbox_events").await), (2, 2));
+}
+
+#[tokio::test]
+async fn an_upload_whose_connection_dies_in_silence_is_answered_and_keeps_its_bytes_and_can_be_repeated() {
+    let (service, wire) = behind_a_wire().await;
+    wire.set(Wire::HalfOpenAtInsert);
+    let request = || service.form(form::file("a.pdf", b"precious")).header("idempotency-key", "k");
+    let detail = send(request()).await.problem(503, "unavailable");
+    assert!(detail.contains("Idempotency-Key"), "{detail}");
+    assert_eq!(service.blobs().len(), 1, "nobody knows whether it was accepted");
+
+    docfleet_testkit::eventually("its repetition is accepted", 45, || async {
+        (send(request()).await.status == 201).then_some(())
+    })
+    .await;
+    assert_eq!((service.count("documents.documents").await, service.count("pipeline.outbox_events").await), (1, 1));
 }

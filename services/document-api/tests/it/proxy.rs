@@ -13,6 +13,10 @@ pub enum Wire {
     Whole,
     /// Open connections break, new ones are closed at once.
     Cut,
+    /// Open connections swallow everything from now on, and never end: half-open. New ones are well.
+    HalfOpen,
+    /// As [`HalfOpen`](Self::HalfOpen) for one connection, when the next document is inserted.
+    HalfOpenAtInsert,
     /// The next COMMIT reaches the server and is done, and its answer is lost.
     CutAfterCommit,
 }
@@ -46,15 +50,25 @@ impl Proxy {
 
 async fn forward(mut client: TcpStream, mut server: TcpStream, state: Arc<watch::Sender<Wire>>) {
     let mut changes = state.subscribe();
+    let was_open = *changes.borrow_and_update() != Wire::HalfOpen;
     let (mut from_client, mut from_server) = ([0; 16 * 1024], [0; 16 * 1024]);
     loop {
         tokio::select! {
-            () = cut(&mut changes) => return,
+            wire = broken(&mut changes, was_open) => match wire {
+                Wire::Cut => return,
+                _ => return std::future::pending().await,
+            },
             Ok(read) = client.read(&mut from_client) => {
                 let bytes = &from_client[..read];
                 let commits = bytes.windows(6).any(|word| word == b"COMMIT");
                 if read == 0 || server.write_all(bytes).await.is_err() {
                     return;
+                }
+                if bytes.windows(26).any(|words| words == b"INSERT INTO documents.docu")
+                    && *state.borrow() == Wire::HalfOpenAtInsert
+                {
+                    state.send_replace(Wire::Whole);
+                    return std::future::pending().await;
                 }
                 if commits && *state.borrow() == Wire::CutAfterCommit {
                     // The server answers when it has committed.
@@ -74,6 +88,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, state: Arc<watch:
 }
 
 /// Keeps the guard of the watched value out of the caller, which must be `Send`.
-async fn cut(changes: &mut watch::Receiver<Wire>) {
-    changes.wait_for(|wire| *wire == Wire::Cut).await.map(drop).ok();
+async fn broken(changes: &mut watch::Receiver<Wire>, was_open: bool) -> Wire {
+    let wire = changes.wait_for(|wire| *wire == Wire::Cut || (was_open && *wire == Wire::HalfOpen)).await;
+    wire.map_or(Wire::Cut, |wire| *wire)
 }

@@ -67,7 +67,11 @@ pub const ELSEWHERE: [(u8, &str, &str); 12] = [
         "an early transaction id, a late lock",
         "`pipeline::it::relaying::a_slow_transaction_with_a_smaller_id_is_published_too`",
     ),
-    (8, "an outbox row before the aggregate's lock", "the database refuses it; see [guarantees](guarantees.md)"),
+    (
+        8,
+        "an outbox row before the aggregate's lock",
+        "`outbox::it::writing::a_row_that_was_inserted_before_its_predecessor_is_refused`",
+    ),
     (15, "failover to a standby without the slot", "does not apply: the relay polls, there is no slot"),
     (16, "the slot is invalidated", "does not apply: the relay polls, there is no slot"),
     (

@@ -270,7 +270,7 @@ impl Nemesis for NoMemory {
             row: 54,
             name: "no-memory",
             what: "a worker gets no more memory",
-            how: "prlimit: the address space is what it has just now, one process after the other",
+            how: "prlimit: an address space of 1 MiB, less than it has, so that each further mapping fails; one process after the other",
             expects: "it lives, or ends and is started again; nothing lost, nothing doubled",
             ..Fault::USUAL
         }
@@ -284,7 +284,6 @@ impl Nemesis for NoMemory {
         Box::pin(async {
             let process = &rig.fleet.processes[self.next % rig.fleet.processes.len()];
             self.next += 1;
-            // A megabyte: less than it has, so that every further mapping fails.
             let status = std::process::Command::new("prlimit")
                 .args(["--pid", &process.pid().to_string(), "--as=1048576:1048576"])
                 .status()

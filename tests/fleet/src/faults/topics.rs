@@ -116,7 +116,7 @@ impl Nemesis for PartitionsAdded {
             row: 28,
             name: "partitions-added",
             what: "a live topic gets further partitions, and keys change places",
-            how: "CreatePartitions from 6 to 8 on a topic of events",
+            how: "CreatePartitions from 6 to 8 on a topic of events; 12 s later `docfleet setup --accept-partitions`",
             expects: "the relay refuses to publish keyed records there until somebody has acknowledged it",
             combines: false,
             ..Fault::USUAL
@@ -135,6 +135,9 @@ impl Nemesis for PartitionsAdded {
             if moved > 0 {
                 rig.findings.push(format!("{moved} keyed records went to partitions that nobody had acknowledged"));
             }
+            let accepted = format!("{}{SCANNED}=8", rig.fleet.prefix);
+            let (code, said) = docfleet(&rig.fleet.direct, &["setup", "--accept-partitions", &accepted]).await;
+            assert_eq!(code, 0, "{said}");
         })
     }
 }

@@ -22,7 +22,7 @@ const SECTIONS: [(&str, &str, &str); 17] = [
     ("retry", "crates/pipeline/src/config.rs", "RetryConfig"),
     ("parked", "crates/pipeline/src/config.rs", "ParkedConfig"),
     ("breaker", "crates/pipeline/src/gate/config.rs", "BreakerConfig"),
-    ("relay", "crates/pipeline/src/relay/mod.rs", "RelayConfig"),
+    ("relay", "crates/pipeline/src/relay/config.rs", "RelayConfig"),
     ("api", "services/document-api/src/config.rs", "ApiConfig"),
     ("webhooks", "workers/webhook-dispatcher/src/config.rs", "WebhooksConfig"),
     ("ocr", "workers/ocr/src/config.rs", "OcrConfig"),

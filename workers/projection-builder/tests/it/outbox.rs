@@ -64,7 +64,7 @@ impl Fleet {
         let mut decoded: Vec<(EventMeta, DocumentEvent)> = Vec::new();
         for (_, payload) in &rows {
             let (schema, datum) = codec::unframe(payload).unwrap();
-            decoded.push(DocumentEvent::decode(&*self.registry.schema(schema).await.unwrap(), datum).unwrap());
+            decoded.push(DocumentEvent::decode(&self.registry.schema(schema).await.unwrap(), datum).unwrap());
         }
         let facts: Vec<Fact<'_>> = decoded.iter().map(|(meta, event)| Fact { meta, event }).collect();
         apply(&mut transaction, Table::LIVE, &facts).await.unwrap();
