@@ -13,7 +13,7 @@ pub const DRAIN_READ_AT_SECONDS: &str = "docfleet_drain_read_timestamp_seconds";
 /// Messages delivered and not settled. Label: consumer.
 pub const IN_FLIGHT_MESSAGES: &str = "docfleet_consumer_in_flight_messages";
 pub const IN_FLIGHT_BYTES: &str = "docfleet_consumer_in_flight_bytes";
-/// Settled messages. Labels: consumer, outcome (done, retry, parked, dead, duplicate), reason.
+/// Settled messages. Labels: consumer, outcome (done, retry, parked, dead, discarded, duplicate), reason.
 pub const OUTCOMES_TOTAL: &str = "docfleet_consumer_outcomes_total";
 /// Tries that failed and are repeated in the lane. Labels: consumer, class, reason.
 pub const FAILED_TRIES_TOTAL: &str = "docfleet_consumer_failed_tries_total";

@@ -6,7 +6,7 @@ use std::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{BreakerConfig, Cause, CommandSet, Judgement, Note, Notes, Phase, Signals, Turn, key_text};
+use super::{BreakerConfig, Cause, CommandSet, Judgement, Note, Notes, Phase, Signals, Turn, Verdict, key_text};
 use crate::{ConsumerConfig, Failure, Policy, Record, fate::Fate};
 
 /// What those who work and settle have of the gate, beside the driver, which owns the admission.
@@ -45,6 +45,11 @@ impl Handle {
         let ends = matches!(fate, Fate::Retry(_) | Fate::Park | Fate::DeadLetter | Fate::DeadLetterAndHold);
         let cause = Cause { class: failure.class, reason: failure.reason };
         ends && self.signals.judge(self.now(), turn, cause) == Judgement::Hold
+    }
+
+    /// Whether a pause or a drain selects it. A message that did not come through the admission has to ask.
+    pub fn pauses(&self, record: &Record) -> bool {
+        matches!(self.commands.borrow().verdict(self.now(), &record.place()), Verdict::Hold(_))
     }
 
     pub fn unavailable(&self) {

@@ -21,6 +21,8 @@ use crate::{
 };
 
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// Of a key whose head an operator pauses.
+const PAUSED_WAIT: Duration = Duration::from_secs(1);
 /// Keys that a process remembers as parked. Behind others a message is tried once in vain.
 const HINTS_MAX: i64 = 10_000;
 
@@ -235,6 +237,11 @@ impl<H: Handler> Drainer<H> {
         head: &Head,
         attempts: u32,
     ) -> Result<Option<Drained>, Failure> {
+        let (pool, consumer) = (&self.settler.pool, self.settler.consumer);
+        if self.processor.gate.pauses(&head.record) {
+            lease.put_off(pool, consumer, PAUSED_WAIT).await.map_err(|e| of_database(&e))?;
+            return Ok(Some(Drained::GoOn));
+        }
         let tried = tokio::select! {
             tried = self.processor.try_parked(&head.record) => tried,
             // Nothing is lost: the next member begins again.
@@ -253,7 +260,6 @@ impl<H: Handler> Drainer<H> {
             Ok(Resumed::Fenced | Resumed::Held) => return Ok(Some(Drained::GoOn)),
             Err(failure) => failure,
         };
-        let (pool, consumer) = (&self.settler.pool, self.settler.consumer);
         self.processor.count_failed_try(&failure);
         let waits = self.config.waits();
         let put_off = match failure.class {

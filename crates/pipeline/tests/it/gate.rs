@@ -14,7 +14,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Bench, Counted, QUICK};
+use crate::harness::{Bench, Counted, Ordered, QUICK};
 
 const TOPIC: &str = "tests.counted.v1";
 const EFFECTS: &str = "SELECT count(*) FROM effects";
@@ -23,6 +23,9 @@ const OBEYED: &str = "SELECT count(*) FROM pipeline.consumer_members WHERE gate 
 const HELD: &str =
     "SELECT coalesce(sum((gate -> 'held_by_commands')::bigint), 0)::bigint FROM pipeline.consumer_members";
 const TRIPPED: &str = "SELECT coalesce(sum((gate -> 'trips')::bigint), 0)::bigint FROM pipeline.consumer_members";
+/// A command is obeyed within 5 s, and ends early rather than late.
+const SETTLED_MEANWHILE: &str = "SELECT count(*) FROM pipeline.inbox i, pipeline.commands c
+    WHERE i.settled_at > c.issued_at + interval '5 s' AND i.settled_at < c.expires_at - interval '2 s'";
 const QUICK_BREAKER: &str = "[breaker]\nprobe_interval = '50ms'\nprobe_interval_max = '500ms'\nclose_after = 5\n";
 const GARBAGE: Option<&[u8]> = Some(b"garbage");
 
@@ -66,9 +69,25 @@ async fn a_pause_stops_the_consumer_and_ends_by_itself() {
     bench.until("the pause is obeyed", OBEYED, 1).await;
     append(&bench, 10..30, 0, "").await;
     bench.until("the pause is over and all are done", EFFECTS, 30).await;
-    let early = "SELECT count(*) FROM pipeline.inbox i, pipeline.commands c
-                  WHERE i.settled_at > c.issued_at + interval '5 s' AND i.settled_at < c.expires_at - interval '2 s'";
-    assert_eq!(bench.count(early).await, 0, "nothing was done while it lasted");
+    assert_eq!(bench.count(SETTLED_MEANWHILE).await, 0, "nothing was done while it lasted");
+    bench.until_committed(TOPIC).await;
+    consumer.stop().await.unwrap();
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pause_holds_parked_keys_too_and_is_no_stall_however_long() {
+    let impatient = QUICK.replace("commit_interval = '50ms'", "commit_interval = '50ms'\nstall_after = '3s'");
+    let bench = Bench::with(&impatient, 4).await;
+    let (relay, consumer) = (bench.relay(), bench.consumer_under::<Ordered>());
+    append(&bench, 0..1, 1, "sick").await;
+    bench.until("parked", "SELECT count(*) FROM pipeline.parked_messages", 1).await;
+    command(&bench, "pause", "tenant", r#"{"tenant": "acme"}"#, "NULL", "25 s").await;
+    bench.until("the pause is obeyed", OBEYED, 1).await;
+    bench.handler.heal();
+    append(&bench, 1..20, 0, "").await;
+    bench.until("all are done when it is over", EFFECTS, 20).await;
+    assert_eq!(bench.count(SETTLED_MEANWHILE).await, 0, "nothing was done while it lasted");
     bench.until_committed(TOPIC).await;
     consumer.stop().await.unwrap();
     relay.stop().await.unwrap();
@@ -221,9 +240,10 @@ const LATE_COUNTER: Uuid = Uuid::from_u128(u128::MAX);
 impl LateRegistry {
     async fn start(id: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let real = Servers::running().registry_url();
+        let real = real.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+        let url = Servers::running().registry_url().replace(&real, &listener.local_addr().unwrap().to_string());
         let knows = Arc::new(AtomicBool::new(false));
-        let real = Servers::running().registry_url().trim_start_matches("http://").trim_end_matches('/').to_owned();
         let known = Arc::clone(&knows);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
