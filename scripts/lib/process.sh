@@ -44,6 +44,8 @@ launch() {
         printf '%s\n' "$BASHPID" >pid
         printf '%s %s %s\n' "$BASHPID" "${REPLY##* }" "$BOOT_ID" >identity.new && mv identity.new identity || exit 1
         close_inherited_files
+        # Kafka holds some files open for each partition, and the tests make thousands.
+        ulimit -n 100000 2>/dev/null || ulimit -n "$(ulimit -Hn)"
         # A subshell is no leader of a process group here, so setsid keeps the pid.
         exec setsid "$@" >>log 2>&1 </dev/null
     ) &
