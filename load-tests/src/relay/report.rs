@@ -1,5 +1,3 @@
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -37,9 +35,8 @@ impl Report {
             self.rows, self.bytes
         );
         for f in &self.carriers {
-            let _ = writeln!(
-                text,
-                "| {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.1} |",
+            text += &format!(
+                "| {} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.1} |\n",
                 f.name,
                 f.backlog_per_second,
                 f.stream_per_second,
@@ -51,16 +48,15 @@ impl Report {
             );
         }
         if let Some(limit) = self.limit {
-            let _ = writeln!(text, "| SELECT and produce, no marks | {limit:.0} | | | | | | |");
+            text += &format!("| SELECT and produce, no marks | {limit:.0} | | | | | | |\n");
         }
         let Some((ours, peers)) = self.carriers.split_first() else { return text };
         text.push_str(
             "\n| ours against | backlog | with a writer | p99 | memory | idle CPU |\n|---|--:|--:|--:|--:|--:|\n",
         );
         for peer in peers {
-            let _ = writeln!(
-                text,
-                "| {} | {:.2} | {:.2} | {:.2} | {:.3} | {:.3} |",
+            text += &format!(
+                "| {} | {:.2} | {:.2} | {:.2} | {:.3} | {:.3} |\n",
                 peer.name,
                 ours.backlog_per_second / peer.backlog_per_second,
                 ours.stream_per_second / peer.stream_per_second,
@@ -70,7 +66,7 @@ impl Report {
             );
         }
         if let Some(limit) = self.limit {
-            let _ = writeln!(text, "| the limit without marks | {:.2} | | | | |", ours.backlog_per_second / limit);
+            text += &format!("| the limit without marks | {:.2} | | | | |\n", ours.backlog_per_second / limit);
         }
         text
     }
