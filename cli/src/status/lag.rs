@@ -8,7 +8,7 @@ use std::{
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::task::JoinSet;
 
@@ -72,7 +72,7 @@ fn of_consumer(observer: &BaseConsumer, consumer: &str, topics: &[String]) -> Re
     for (topic, partition) in &places {
         asked.add_partition(topic, *partition);
     }
-    let committed = offsets_in(&observer.committed_offsets(asked, KAFKA_TIMEOUT)?);
+    let committed = offsets_in(&committed_of(observer, &asked)?);
     let behind: Vec<(Place, i64, i64)> = places
         .into_iter()
         .map(|place| {
@@ -97,6 +97,27 @@ fn of_consumer(observer: &BaseConsumer, consumer: &str, topics: &[String]) -> Re
         messages,
     };
     Ok(behind.into_iter().map(lag).collect())
+}
+
+/// What the group has committed. A cluster that has just started, or whose coordinator moves, says for a moment that it is
+/// not the one to ask, and the client does not ask again by itself.
+fn committed_of(observer: &BaseConsumer, asked: &TopicPartitionList) -> Result<TopicPartitionList, KafkaError> {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let deadline = Instant::now() + KAFKA_TIMEOUT;
+    loop {
+        match observer.committed_offsets(asked.clone(), KAFKA_TIMEOUT) {
+            Err(error)
+                if Instant::now() < deadline
+                    && matches!(
+                        error.rdkafka_error_code(),
+                        Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
+                    ) =>
+            {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            answered => return answered,
+        }
+    }
 }
 
 /// The partitions of those topics that exist, in the order given.

@@ -328,6 +328,13 @@ impl Bench {
         self.config.push_str(more);
     }
 
+    /// As [`configure`](Self::configure), in a section that is there already.
+    pub fn configure_in(&mut self, section: &str, more: &str) {
+        let header = format!("[{section}]\n");
+        assert!(self.config.contains(&header), "{section}");
+        self.config = self.config.replace(&header, &format!("{header}{more}"));
+    }
+
     pub fn configuration(&self) -> String {
         self.config.clone()
     }

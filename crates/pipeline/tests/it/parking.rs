@@ -169,7 +169,7 @@ async fn too_many_behind_one_key_die_as_one_group_and_come_back_in_order() {
     // More than one transaction makes of them.
     let (mut bench, relay) = parked(231).await;
     let before = bench.configuration();
-    bench.configure("messages_max = 230\n");
+    bench.configure_in("parked", "messages_max = 230\n");
     let consumer = bench.consumer_under::<Ordered>();
     bench.until("all of the key is dead", DEAD, 231).await;
     bench.until("the key is free", KEYS, 0).await;
@@ -211,7 +211,7 @@ async fn too_many_behind_one_key_die_as_one_group_and_come_back_in_order() {
 async fn a_head_that_fails_too_often_takes_its_key_along() {
     let (mut bench, relay) = parked(4).await;
     let before = bench.handler.tries(ID, 0);
-    bench.configure("attempts_max = 3\n");
+    bench.configure_in("parked", "attempts_max = 3\n");
     let consumer = bench.consumer_under::<Ordered>();
     bench.until("the whole key is dead", DEAD, 4).await;
     bench.until("the key is free", KEYS, 0).await;
@@ -227,7 +227,7 @@ async fn a_head_that_fails_too_often_takes_its_key_along() {
 #[tokio::test]
 async fn a_head_that_waits_too_long_takes_its_key_along() {
     let (mut bench, relay) = parked(4).await;
-    bench.configure("age_max = '1ms'\n");
+    bench.configure_in("parked", "age_max = '1ms'\n");
     let before = bench.handler.tries(ID, 0);
     let consumer = bench.consumer_under::<Ordered>();
     bench.until("the whole key is dead", DEAD, 4).await;
