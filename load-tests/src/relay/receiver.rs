@@ -11,6 +11,7 @@ use std::{
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
 };
 
 /// What has arrived since the last [`Receiver::reset`].
@@ -28,6 +29,17 @@ pub struct Receiver {
     stop: Arc<AtomicBool>,
 }
 
+/// A partition that has just been made has no leader for a moment.
+fn end_of(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match consumer.fetch_watermarks(topic, partition, Duration::from_secs(20)) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(200)),
+            answered => return answered.map(|(_, end)| end),
+        }
+    }
+}
+
 impl Receiver {
     /// Reads all partitions of a topic from their present ends, on a thread.
     pub fn new(brokers: &str, topic: &str, partitions: i32) -> anyhow::Result<Self> {
@@ -39,8 +51,7 @@ impl Receiver {
             .create()?;
         let mut all = TopicPartitionList::new();
         for partition in 0..partitions {
-            let (_, end) = consumer.fetch_watermarks(topic, partition, Duration::from_secs(20))?;
-            all.add_partition_offset(topic, partition, Offset::Offset(end))?;
+            all.add_partition_offset(topic, partition, Offset::Offset(end_of(&consumer, topic, partition)?))?;
         }
         consumer.assign(&all)?;
         let receiver = Self { count: Arc::default(), arrived: Arc::default(), stop: Arc::default() };

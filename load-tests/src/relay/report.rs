@@ -48,7 +48,7 @@ impl Report {
             );
         }
         if let Some(limit) = self.limit {
-            text += &format!("| SELECT and produce, no marks | {limit:.0} | | | | | | |\n");
+            text += &format!("| SELECT and produce in turns, no marks | {limit:.0} | | | | | | |\n");
         }
         let Some((ours, peers)) = self.carriers.split_first() else { return text };
         text.push_str(
@@ -66,7 +66,7 @@ impl Report {
             );
         }
         if let Some(limit) = self.limit {
-            text += &format!("| the limit without marks | {:.2} | | | | |\n", ours.backlog_per_second / limit);
+            text += &format!("| in turns, without marks | {:.2} | | | | |\n", ours.backlog_per_second / limit);
         }
         text
     }
