@@ -131,7 +131,9 @@ BEGIN
         total := total + moved;
         UPDATE pipeline.parked_keys
            SET state = 'retrying', event_id = one.ids[1], head_since = clock_timestamp(), attempts = 0, next_try_at = clock_timestamp(),
-               messages = messages + moved
+               messages = messages + moved,
+               -- Fences a drainer that works on what was first before.
+               lease_owner = NULL, lease_until = '-infinity', lease_epoch = nextval('pipeline.parked_lease_epochs')
          WHERE consumer = of_consumer AND key = one.key;
         -- Somebody else revived them in between.
         DELETE FROM pipeline.parked_keys WHERE consumer = of_consumer AND key = one.key AND messages = 0;

@@ -150,7 +150,7 @@ pub async fn run(config: &Config, args: &ParkedArgs, json: bool) -> Result<Exit,
                 let what = counted(found.messages, "message");
                 output::confirm(&format!("Give up {what} of {} at {}?", readable(&key.key.0), key.consumer), *yes)?;
             }
-            output::show(&discard::discard(connection, &config.topic_prefix, key, *whole_key, decision).await?, json)
+            output::show(&discard::discard(connection, &config.topic_prefix, key, &found, decision).await?, json)
         }
         ParkedCommand::Bury { key, decision } => {
             decision.check()?;

@@ -96,9 +96,13 @@ impl Reading {
     }
 }
 
+/// As `pipeline.drop_day` has it: a day with more of them is for people to look at.
+const OUTLIVING_MAX: i64 = 100_000;
+
 fn told(day: &Day) -> String {
     let what = match (day.unpublished, day.outliving) {
         (0, 0) => "may go".to_owned(),
+        (0, outliving) if outliving > OUTLIVING_MAX => format!("is held: more than {OUTLIVING_MAX} have no last word"),
         (0, outliving) => format!("may go; {outliving} without a last word move to the outliers"),
         (unpublished, _) => format!("is held by {}: is a relay running?", counted(unpublished, "unpublished row")),
     };
@@ -113,7 +117,7 @@ impl Report for Retention {
     fn exit(&self) -> Exit {
         let held = |table: &Reading| match &table.kept {
             Some(kept) => kept.days_held + kept.busy > 0,
-            None => table.due(self.today).any(|day| day.unpublished > 0),
+            None => table.due(self.today).any(|day| day.unpublished > 0 || day.outliving > OUTLIVING_MAX),
         };
         if self.tables.iter().any(held) { Exit::Problem } else { Exit::Ok }
     }

@@ -24,13 +24,14 @@ CREATE FUNCTION pipeline.days(parent text) RETURNS TABLE (day date) LANGUAGE sql
      ORDER BY 1
 $$;
 
--- The rows `r` that outlive their day: messages without a last word, and of their retries and dead letters the current ones.
+-- The rows `r` that outlive their day: messages without a last word, with all their retries and dead letters, as an undo goes
+-- back to an earlier one; and the letters of what was given up, as long as the inbox knows of it.
 CREATE FUNCTION pipeline.outliving(parent text) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN parent = 'inbox' THEN 'r.outcome IN (''retrying'', ''parked'', ''dead'')'
         WHEN to_regclass('pipeline.inbox_outliers') IS NULL THEN 'false'
         ELSE 'r.kind <> ''event'' AND EXISTS (SELECT FROM pipeline.inbox i WHERE i.consumer = r.consumer
-                AND i.event_id = r.event_id AND i.attempt = r.attempt AND i.outcome IN (''retrying'', ''parked'', ''dead''))'
+                AND i.event_id = r.event_id AND i.outcome IN (''retrying'', ''parked'', ''dead'', ''discarded''))'
     END
 $$;
 

@@ -22,6 +22,9 @@ pub struct Discarded {
     pub messages: i64,
     /// What waits under the key afterwards.
     left: i64,
+    /// Which message was first when the operator was asked.
+    #[serde(skip)]
+    head: Option<Uuid>,
 }
 
 #[derive(FromRow)]
@@ -54,22 +57,29 @@ pub async fn find(connection: &mut PgConnection, one: &OneKey, whole_key: bool) 
     let mut transaction = connection.begin().await?;
     let head = lock(&mut transaction, one).await?;
     let held = i64::from(head.as_ref().is_some_and(|head| head.state == "held"));
+    let first = head.as_ref().map(|head| head.event_id);
+    // Now, not with the next statement: a question to the operator may come before that, and settlements wait for the key.
+    transaction.rollback().await?;
     let all = head.map_or(0, |head| head.messages) + held;
     let messages = if whole_key { all } else { all.min(1) };
-    Ok(Discarded { dry_run: true, key: readable(&one.key.0), messages, left: all - messages })
+    Ok(Discarded { dry_run: true, key: readable(&one.key.0), messages, left: all - messages, head: first })
 }
 
+/// Gives up what was `found`, and nothing that came in its place while the operator was asked.
 pub async fn discard(
     connection: &mut PgConnection,
     prefix: &str,
     one: &OneKey,
-    whole_key: bool,
+    found: &Discarded,
     decision: &Decision,
 ) -> Result<Discarded, Error> {
     let mut transaction = connection.begin().await?;
-    let mut done = Discarded { dry_run: false, key: readable(&one.key.0), messages: 0, left: 0 };
+    let mut done = Discarded { dry_run: false, key: readable(&one.key.0), messages: 0, left: 0, head: None };
     // The key before its messages and inbox rows, as settlements and drainers lock them.
     let Some(head) = lock(&mut transaction, one).await? else { return Ok(done) };
+    if found.head != Some(head.event_id) {
+        return Err(Error::Usage("the key has gone on since you were asked: look at it again".to_owned()));
+    }
     if head.state == "burying" {
         let usage =
             "this key is being buried: purge its dead letters when they are there (`docfleet dlq list --key KEY`)";
@@ -79,11 +89,7 @@ pub async fn discard(
     if head.state == "held" {
         discarded.extend(dead_head(&mut transaction, one, &head).await?);
     }
-    let limit = match (head.state.as_str(), whole_key) {
-        (_, true) => i64::MAX,
-        ("held", false) => 0,
-        (_, false) => 1,
-    };
+    let limit = found.messages - i64::from(head.state == "held");
     let messages = waiting(&mut transaction, one, limit).await?;
     let seqs: Vec<i64> = messages.iter().map(|message| message.seq).collect();
     discarded.extend(messages.iter().map(|message| (message.event_id, message.event_day)));

@@ -187,17 +187,29 @@ pub async fn keep(
         let added = adding.bind(table.name()).bind(day).fetch_one(&mut *connection).await;
         kept.days_added += u32::from(unless_busy(added, &mut kept.busy)?.unwrap_or(false));
     }
-    let first_kept = config.first_kept(table, today);
+    let mut first_kept = config.first_kept(table, today);
+    if table == Table::Inbox
+        && let Some(oldest) = days_of(connection, schema, Table::Outbox).await?.first()
+    {
+        // Events that are still there keep their outcomes, also when their day is held. An event's own day may be the one
+        // before its row's.
+        first_kept = first_kept.min(oldest.saturating_sub(time::Duration::days(1)));
+    }
     for day in days_of(connection, schema, table).await?.into_iter().filter(|day| *day < first_kept) {
         let dropping = sqlx::query_scalar(schema.statement("SELECT pipeline.drop_day($1, $2)"));
         let moved: Result<Option<i64>, _> = dropping.bind(table.name()).bind(day).fetch_one(&mut *connection).await;
-        match unless_busy(moved, &mut kept.busy)? {
+        let moved_of_day = unless_busy(moved, &mut kept.busy)?;
+        match moved_of_day {
             Some(Some(moved)) => {
                 kept.days_dropped += 1;
                 kept.rows_moved += moved;
             }
             Some(None) => kept.days_held += 1,
             None => {}
+        }
+        // The oldest first, and none past one that stays: a gap in an aggregate's events would be taken for a missing one.
+        if table == Table::Outbox && !matches!(moved_of_day, Some(Some(_))) {
+            break;
         }
     }
     for _ in 0..SWEEPS_MAX {

@@ -30,6 +30,9 @@ use crate::{
 const UNKNOWN_SCHEMA: &str = "unknown-schema";
 const DEADLINE_EXCEEDED: &str = "deadline-exceeded";
 
+/// The reason of an event whose outcome the inbox may have forgotten.
+pub(crate) const TOO_OLD: &str = "too-old";
+
 const PLAUSIBLE_YEARS: std::ops::Range<i32> = 2000..3000;
 
 /// A try that is late by more than this is no try any more but a stall.
@@ -145,7 +148,11 @@ impl<H: Handler> Processor<H> {
             Some((id, _)) => self.registry.schema(id).await.ok(),
             None => None,
         };
-        let field = |path: &str| gate::of_datum(schema.as_ref()?, framed?.1, path);
+        // As in `decode`: a decoder that panics costs no more than the answer.
+        let field = |path: &str| {
+            let reading = AssertUnwindSafe(|| gate::of_datum(schema.as_ref()?, framed?.1, path));
+            std::panic::catch_unwind(reading).ok().flatten()
+        };
         set.drops(now, &record.place(), |name| record.header(name), field)
     }
 
@@ -208,7 +215,7 @@ impl<H: Handler> Processor<H> {
         {
             return Ok(());
         }
-        Err(Failure::poison("too-old", format!("of {}, today is {today}", identity.event_day)))
+        Err(Failure::poison(TOO_OLD, format!("of {}, today is {today}", identity.event_day)))
     }
 
     /// Tries until something final is known.

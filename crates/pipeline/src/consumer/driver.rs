@@ -10,8 +10,9 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -128,6 +129,14 @@ impl<H: Handler> Driver<H> {
             for input in input.into_iter().chain(results.drain(..).map(Input::Done)) {
                 self.core.on(now, input, &mut self.effects);
             }
+            // An assignment is in its channel before its records are in theirs, but this loop may have looked there first: a
+            // record that overtook it would be taken for one of no partition, and the next one's frontier would pass it.
+            if !records.is_empty() {
+                while let Ok(event) = self.connection.events.try_recv() {
+                    let input = self.input_of(Some(event));
+                    self.core.on(now, input, &mut self.effects);
+                }
+            }
             self.taken.extend(records.drain(..));
             while self.core.takes_records()
                 && let Some(Delivery { record, generation, .. }) = self.taken.pop_front()
@@ -240,7 +249,9 @@ impl<H: Handler> Driver<H> {
 /// wakes it, it is polled once more then.
 fn start(processing: impl Future<Output = ()> + Send + 'static) {
     let mut processing = Box::pin(processing);
-    if processing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+    let first = AssertUnwindSafe(|| processing.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    // A panic drops the message, which says so to the driver; it must not take the driver along.
+    if matches!(catch_unwind(first), Ok(Poll::Pending)) {
         tokio::spawn(processing);
     }
 }

@@ -49,6 +49,7 @@ pub(crate) async fn watch(
     let observer: BaseConsumer<Quiet> =
         client::observer(&config, &group)?.create_with_context(Quiet).map_err(|e| e.to_string())?;
     let (stalled, verdict) = oneshot::channel();
+    let stopped = stop.clone();
     // No task of the runtime: its end would wait for calls that block, and the client's end may hang.
     std::thread::Builder::new()
         .name(format!("watch-{consumer}"))
@@ -74,8 +75,8 @@ pub(crate) async fn watch(
         .map_err(|e| e.to_string())?;
     match verdict.await {
         Ok(stalled) => Err(stalled),
-        // Told to stop.
-        Err(_) => Ok(()),
+        Err(_) if stopped.is_cancelled() => Ok(()),
+        Err(_) => Err("the watchdog ended before its time".to_owned()),
     }
 }
 
@@ -111,6 +112,8 @@ impl Watchdog {
             // A broker that is away gives no reading: the age of the last one shows it, and the client reconnects by itself.
             let Ok((low, high)) = observer.fetch_watermarks(&source.topic, source.partition, ANSWER_TIMEOUT) else {
                 complete = false;
+                // What was not seen is no stall: the clock starts anew.
+                self.behind.insert(source, None);
                 continue;
             };
             // Nothing was delivered yet: what was committed before this assignment counts.

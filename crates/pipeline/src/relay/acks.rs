@@ -29,6 +29,8 @@ impl Trouble {
                 | Code::TopicAuthorizationFailed
                 | Code::InvalidTopic
                 | Code::InvalidRecord
+                // Of the client itself, such as a topic's name of more than 512 bytes.
+                | Code::InvalidArgument
                 | Code::PolicyViolation,
             ) => Self::OfTheRow(error.to_string()),
             _ => Self::OfTheProducer(error.to_string()),

@@ -11,7 +11,7 @@ use crate::{
     gate::CommandId,
     message::{Identity, PLACE_DAY},
     parked::{self, Turn, Wish},
-    process::{Conclusion, Finished},
+    process::{Conclusion, Finished, TOO_OLD},
 };
 
 /// What a message was, beside its id. Nothing for one that is only a place: what stands there may change.
@@ -49,6 +49,8 @@ impl Item {
             End::Behind(_) => Wish::Behind,
             // Without an effect there is no place in the order.
             End::Dropped(_) => Wish::Unreadable,
+            // What the inbox has forgotten may have had its effect: it must not get another one from behind a parked key.
+            End::Failed(failure, _) if failure.reason == TOO_OLD => Wish::Unreadable,
             End::Failed(_, Fate::Park | Fate::DeadLetterAndHold) => Wish::CloseKey,
             End::Failed(..) if self.identity.event_day == PLACE_DAY => Wish::Unreadable,
             End::Failed(..) => Wish::Settle,
