@@ -131,18 +131,17 @@ async fn a_new_producer_does_not_forget_what_kafka_refuses() {
     })
     .await;
     bench.append([(ID, 0, "ok"), (ID, 1, "ok")]).await;
-    docfleet_testkit::eventually("the first is tried", 45, || async {
-        bench.append([(Uuid::from_u128(2), 0, "ok")]).await;
+    // Each of another aggregate: on a busy machine one may travel, and be refused, with the first record.
+    docfleet_testkit::eventually("a new producer is at work", 45, || async {
+        bench.append([(Uuid::now_v7(), 0, "ok")]).await;
         (bench.count("SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL").await > 0)
             .then_some(())
     })
     .await;
-    bench.until("all but the refused", UNPUBLISHED, 2).await;
+    let refused = "SELECT count(*) FROM pipeline.outbox_events
+        WHERE published_at IS NULL AND aggregate_id = (SELECT aggregate_id FROM pipeline.outbox_events ORDER BY id LIMIT 1)";
+    assert_eq!(bench.count(refused).await, 2, "the refused one, and what follows it");
     relay.stop().await.unwrap();
-    assert_eq!(
-        bench.count("SELECT min(aggregate_version) FROM pipeline.outbox_events WHERE published_at IS NULL").await,
-        1
-    );
 }
 
 #[tokio::test]
