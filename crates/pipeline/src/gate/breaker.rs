@@ -294,8 +294,7 @@ struct Window {
     messages_max: usize,
     age_max: Duration,
     entries: VecDeque<Entry>,
-    /// By class: a storm has many reasons.
-    failures: HashMap<&'static str, usize>,
+    failures: HashMap<(&'static str, &'static str), usize>,
     total: usize,
 }
 
@@ -326,7 +325,7 @@ impl Window {
         }
         self.total += count;
         if let Some(cause) = cause {
-            *self.failures.entry(cause.class.as_str()).or_default() += count;
+            *self.failures.entry(key(cause)).or_default() += count;
         }
         self.trim(now);
     }
@@ -341,7 +340,7 @@ impl Window {
             }
             first.count -= gone;
             self.total -= gone;
-            if let Some(failures) = first.cause.and_then(|cause| self.failures.get_mut(cause.class.as_str())) {
+            if let Some(failures) = first.cause.and_then(|cause| self.failures.get_mut(&key(cause))) {
                 *failures -= gone;
             }
             if first.count == 0 {
@@ -351,7 +350,7 @@ impl Window {
     }
 
     fn failures(&self, cause: Cause) -> usize {
-        self.failures.get(cause.class.as_str()).copied().unwrap_or(0)
+        self.failures.get(&key(cause)).copied().unwrap_or(0)
     }
 
     fn clear(&mut self) {
@@ -359,6 +358,10 @@ impl Window {
         self.failures.clear();
         self.total = 0;
     }
+}
+
+fn key(cause: Cause) -> (&'static str, &'static str) {
+    (cause.class.as_str(), cause.reason)
 }
 
 #[cfg(test)]
