@@ -51,3 +51,21 @@ pub struct WorkContext {
     /// Cancelled when the process is to end; long work may stop early, the message will come again.
     pub shutdown: CancellationToken,
 }
+
+/// The input of handlers in tests that never get as far as to decode.
+#[cfg(test)]
+pub(crate) struct Nothing;
+
+#[cfg(test)]
+impl Input for Nothing {
+    fn topics() -> Vec<&'static str> {
+        vec!["t"]
+    }
+
+    fn decode(
+        _: &docfleet_outbox::apache_avro::Schema,
+        _: &[u8],
+    ) -> Result<(docfleet_outbox::EventMeta, Self), docfleet_outbox::Error> {
+        Err(docfleet_outbox::Error::NotFramed)
+    }
+}

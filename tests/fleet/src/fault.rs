@@ -45,7 +45,10 @@ pub trait Nemesis {
         None
     }
 
-    fn inject<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a>;
+    /// Once, at its beginning.
+    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
+        nothing()
+    }
 
     /// Again and again while the fault lasts, about twice a second.
     fn step<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
@@ -58,6 +61,6 @@ pub trait Nemesis {
     }
 }
 
-pub fn nothing<'a>() -> Act<'a> {
+fn nothing<'a>() -> Act<'a> {
     Box::pin(async {})
 }

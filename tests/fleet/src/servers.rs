@@ -46,10 +46,28 @@ impl OwnServers {
     }
 
     fn is_there(&self, name: &str) -> bool {
-        let Ok(pid) = std::fs::read_to_string(self.directory().join(name).join("pid")) else { return false };
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) else { return false };
-        // The command's name is in brackets; then comes the state. A zombie is gone.
-        stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X']))
+        // A zombie is gone.
+        self.process_state(name).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    }
+
+    /// As `ps` names it; none where there is no process.
+    fn process_state(&self, name: &str) -> Option<char> {
+        let pid = std::fs::read_to_string(self.directory().join(name).join("pid")).ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).ok()?;
+        // The command's name is in brackets; then comes the state.
+        stat.rsplit(") ").next()?.chars().next()
+    }
+
+    /// It does not answer any more, and its connections stay.
+    pub fn freeze(&self, name: &str) {
+        self.signal(name, Signal::SIGSTOP);
+    }
+
+    /// Lets one go on that is frozen; otherwise does nothing.
+    pub fn thaw(&self, name: &str) {
+        if self.process_state(name) == Some('T') {
+            self.signal(name, Signal::SIGCONT);
+        }
     }
 
     /// The data of servers that are down; the next start is the first one again.

@@ -195,26 +195,14 @@ pub(super) fn take_batch<H: Handler>(waiting: &mut Vec<Finished<H>>) -> Batch<H>
 
 #[cfg(test)]
 mod tests {
-    use docfleet_outbox::{EventMeta, Input, apache_avro::Schema};
     use proptest::prelude::*;
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::{
-        Message, Outcome, Policy, Recorded, Settlement, WorkContext, consumer::Ticket, message::TopicPartition,
+        Message, Outcome, Policy, Recorded, Settlement, WorkContext, consumer::Ticket, handler::Nothing,
+        message::TopicPartition,
     };
-
-    struct Nothing;
-
-    impl Input for Nothing {
-        fn topics() -> Vec<&'static str> {
-            vec!["t"]
-        }
-
-        fn decode(_: &Schema, _: &[u8]) -> Result<(EventMeta, Self), docfleet_outbox::Error> {
-            Err(docfleet_outbox::Error::NotFramed)
-        }
-    }
 
     struct InOrder;
 

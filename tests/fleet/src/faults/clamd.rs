@@ -1,11 +1,10 @@
 use std::time::Duration;
 
 use docfleet_testkit::proxy::Weather;
-use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    fault::{Act, Fault, Nemesis, nothing},
+    fault::{Act, Fault, Nemesis},
     rig::Rig,
 };
 
@@ -13,7 +12,6 @@ use crate::{
 #[derive(Default)]
 pub struct Clamd {
     steps: u32,
-    frozen: bool,
 }
 
 impl Nemesis for Clamd {
@@ -29,10 +27,6 @@ impl Nemesis for Clamd {
         }
     }
 
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
-    }
-
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
         Box::pin(async {
             self.steps += 1;
@@ -46,25 +40,16 @@ impl Nemesis for Clamd {
                 }
                 18 => servers.start("clamd"),
                 24 => {
-                    servers.signal("clamd", Signal::SIGSTOP);
-                    self.frozen = true;
+                    servers.freeze("clamd");
                 }
-                34 => self.thaw(rig),
+                34 => servers.thaw("clamd"),
                 _ => {}
             }
         })
     }
 
     fn heal<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
-        Box::pin(async { self.thaw(rig) })
-    }
-}
-
-impl Clamd {
-    fn thaw(&mut self, rig: &Rig) {
-        if std::mem::take(&mut self.frozen) {
-            rig.fleet.servers.signal("clamd", Signal::SIGCONT);
-        }
+        Box::pin(async { rig.fleet.servers.thaw("clamd") })
     }
 }
 

@@ -2,10 +2,8 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use nix::sys::signal::Signal;
-
 use crate::{
-    fault::{Act, Fault, Nemesis, nothing},
+    fault::{Act, Fault, Nemesis},
     rig::Rig,
 };
 
@@ -25,10 +23,6 @@ impl Nemesis for KillBroker {
             hold: Duration::from_secs(24),
             ..Fault::USUAL
         }
-    }
-
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
     }
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
@@ -60,11 +54,11 @@ impl Nemesis for StopBroker {
     }
 
     fn inject<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
-        Box::pin(async { rig.fleet.servers.signal("kafka", Signal::SIGSTOP) })
+        Box::pin(async { rig.fleet.servers.freeze("kafka") })
     }
 
     fn heal<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
-        Box::pin(async { rig.fleet.servers.signal("kafka", Signal::SIGCONT) })
+        Box::pin(async { rig.fleet.servers.thaw("kafka") })
     }
 }
 

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    fault::{Act, Fault, Nemesis, nothing},
+    fault::{Act, Fault, Nemesis},
     process::docfleet,
     rig::Rig,
 };
@@ -74,10 +74,6 @@ impl Nemesis for Restart {
             hold: Duration::from_secs(20),
             ..Fault::USUAL
         }
-    }
-
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
     }
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
@@ -217,10 +213,6 @@ impl Nemesis for Migrations {
             expects: "it succeeds each time, and holds up nobody",
             ..Fault::USUAL
         }
-    }
-
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
     }
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use rand::Rng;
 
 use crate::{
-    fault::{Act, Fault, Nemesis, nothing},
+    fault::{Act, Fault, Nemesis},
     fleet::{CONSUMERS, RELAY},
     rig::Rig,
 };
@@ -30,10 +30,6 @@ impl Nemesis for KillWorkers {
             hold: Duration::from_secs(20),
             ..Fault::USUAL
         }
-    }
-
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
     }
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
@@ -126,10 +122,6 @@ impl Nemesis for Terminate {
         }
     }
 
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
-    }
-
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
         Box::pin(async {
             // The API ends last: without it there is no load.
@@ -158,10 +150,6 @@ impl Nemesis for StealLeases {
             expects: "a record may be repeated, never overtaken; marks of the former owner are fenced",
             ..Fault::USUAL
         }
-    }
-
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
     }
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
@@ -274,10 +262,6 @@ impl Nemesis for NoMemory {
             expects: "it lives, or ends and is started again; nothing lost, nothing doubled",
             ..Fault::USUAL
         }
-    }
-
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
     }
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {

@@ -1,10 +1,9 @@
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    fault::{Act, Fault, Nemesis, nothing},
+    fault::{Act, Fault, Nemesis},
     rig::Rig,
 };
 
@@ -12,7 +11,6 @@ use crate::{
 #[derive(Default)]
 pub struct Redis {
     steps: u32,
-    frozen: bool,
 }
 
 impl Nemesis for Redis {
@@ -28,10 +26,6 @@ impl Nemesis for Redis {
         }
     }
 
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
-    }
-
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
         Box::pin(async {
             self.steps += 1;
@@ -41,25 +35,16 @@ impl Nemesis for Redis {
                 5 => servers.kill("redis"),
                 9 => servers.start("redis"),
                 12 => {
-                    servers.signal("redis", Signal::SIGSTOP);
-                    self.frozen = true;
+                    servers.freeze("redis");
                 }
-                20 => self.thaw(rig),
+                20 => servers.thaw("redis"),
                 _ => {}
             }
         })
     }
 
     fn heal<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {
-        Box::pin(async { self.thaw(rig) })
-    }
-}
-
-impl Redis {
-    fn thaw(&mut self, rig: &Rig) {
-        if std::mem::take(&mut self.frozen) {
-            rig.fleet.servers.signal("redis", Signal::SIGCONT);
-        }
+        Box::pin(async { rig.fleet.servers.thaw("redis") })
     }
 }
 

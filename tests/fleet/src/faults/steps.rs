@@ -6,7 +6,7 @@ use docfleet_testkit::proxy::{Caught, Moment, Proxy, Sight, Trap};
 use tokio::sync::mpsc;
 
 use crate::{
-    fault::{Act, Fault, Nemesis, nothing},
+    fault::{Act, Fault, Nemesis},
     rig::Rig,
 };
 
@@ -126,10 +126,6 @@ impl Nemesis for LoseCommits {
             expects: "each is asked for by its key, and its effect happens once",
             ..Fault::USUAL
         }
-    }
-
-    fn inject<'a>(&'a mut self, _rig: &'a mut Rig) -> Act<'a> {
-        nothing()
     }
 
     fn step<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {

@@ -3,27 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use docfleet_outbox::{EventMeta, Input, Registry, RegistryConfig, apache_avro::Schema};
+use docfleet_outbox::{Registry, RegistryConfig};
 use sqlx::PgPool;
 use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 
 use super::*;
 use crate::{
-    Message, Outcome, Policy, Record, Recorded, Settlement, WorkContext, Worked, broker::memory::MemoryBroker, header,
-    message::TopicPartition, process::Finished,
+    Message, Outcome, Policy, Record, Recorded, Settlement, WorkContext, Worked, broker::memory::MemoryBroker,
+    handler::Nothing, header, message::TopicPartition, process::Finished,
 };
-
-struct Nothing;
-
-impl Input for Nothing {
-    fn topics() -> Vec<&'static str> {
-        vec!["t"]
-    }
-
-    fn decode(_: &Schema, _: &[u8]) -> Result<(EventMeta, Self), docfleet_outbox::Error> {
-        Err(docfleet_outbox::Error::NotFramed)
-    }
-}
 
 /// Never works: the records of these tests are not framed, so each arrives at the settlement as a failure.
 struct Idle;
