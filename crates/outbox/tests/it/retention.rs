@@ -177,15 +177,17 @@ async fn writers_and_readers_go_on_while_days_come_and_go() {
     let pool = aged(50).await;
     let stop = CancellationToken::new();
     let mut writers = tokio::task::JoinSet::new();
-    for _ in 0..3 {
+    for writer in ["w0", "w1", "w2"] {
         let (pool, stop) = (pool.clone(), stop.clone());
         writers.spawn(async move {
             let mut written = 0_i64;
             while !stop.is_cancelled() {
                 let today = r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, topic, partition, "offset")
-                               VALUES ('w', gen_random_uuid(), current_date, 'done', 't', 0, 0), ('w', gen_random_uuid(), '1970-01-01', 'dead', 't', 0, 0)"#;
-                sqlx::query(today).execute(&pool).await.unwrap();
-                sqlx::query("UPDATE pipeline.inbox SET reason = 'r' WHERE consumer = 'w' AND outcome = 'dead'").execute(&pool).await.unwrap();
+                               VALUES ($1, gen_random_uuid(), current_date, 'done', 't', 0, 0), ($1, gen_random_uuid(), '1970-01-01', 'dead', 't', 0, 0)"#;
+                sqlx::query(today).bind(writer).execute(&pool).await.unwrap();
+                // Each its own rows: two that update the same ones, in no order, are each other's deadlock.
+                let again = "UPDATE pipeline.inbox SET reason = 'r' WHERE consumer = $1 AND outcome = 'dead'";
+                sqlx::query(again).bind(writer).execute(&pool).await.unwrap();
                 written += 2;
             }
             written
@@ -203,7 +205,9 @@ async fn writers_and_readers_go_on_while_days_come_and_go() {
     while let Some(writer) = writers.join_next().await {
         written += writer.expect("no writer fails");
     }
-    let found: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM pipeline.inbox WHERE consumer = 'w'").fetch_one(&pool).await.unwrap();
+    let found: i64 = sqlx::query_scalar("SELECT count(*) FROM pipeline.inbox WHERE consumer LIKE 'w_'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     assert_eq!(found, written);
 }
