@@ -84,7 +84,7 @@ async fn read(connection: &mut PgConnection, all: bool) -> Result<Leases, Error>
     let shards = sqlx::query_as(
         r"WITH waiting AS (
               SELECT shard, count(*) AS rows, min(created_at) AS oldest
-                FROM pipeline.outbox_events WHERE published_at IS NULL GROUP BY shard)
+                FROM pipeline.outbox_unpublished GROUP BY shard)
           SELECT l.shard, l.owner, l.epoch, l.owner IS NOT NULL AND l.expires_at > clock_timestamp() AS is_held,
                  CASE WHEN l.expires_at > '-infinity' THEN extract(epoch FROM l.expires_at - clock_timestamp())::float8 END AS expires_seconds,
                  coalesce(w.rows, 0) AS unpublished,

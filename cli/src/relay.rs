@@ -16,7 +16,7 @@ Examples:
   docfleet relay republish --from 2026-05-12T08:00:00Z --to 2026-05-12T09:30:00Z --why 'broker 2 lost its disk, INC-42'
 
 For records that Kafka acknowledged and then lost. The relays publish the rows of that time again, of each aggregate in
-order; inboxes drop what they know. What was interrupted is resumed by the same command with the --published-before that
+order; inboxes drop what they know. What was interrupted is resumed by the same command with the --after that
 it told, and repeats nothing then.";
 
 #[derive(Args)]

@@ -14,7 +14,7 @@ CREATE TABLE pipeline.aggregates (
     PRIMARY KEY (aggregate_type, aggregate_id)
 ) WITH (fillfactor = 80); -- Room beside each row, so that an advance touches no index.
 
--- Everything that is to appear on a topic. `published_at IS NULL` is the only mark the relay trusts.
+-- Everything that is to appear on a topic. A row is never changed: what is still to be published stands in the table below.
 -- A partition a day (UTC) and one for the rest, so that old rows go by dropping a table (docs/adr/0021).
 CREATE TABLE pipeline.outbox_events (
     id                bigint      GENERATED ALWAYS AS IDENTITY,
@@ -38,7 +38,6 @@ CREATE TABLE pipeline.outbox_events (
     tenant            text        NOT NULL,
     region            text        NOT NULL,
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-    published_at      timestamptz,
     CONSTRAINT event_has_version CHECK (
         (kind = 'event') = (aggregate_type IS NOT NULL AND aggregate_id IS NOT NULL AND aggregate_version IS NOT NULL)
     ),
@@ -52,11 +51,16 @@ CREATE INDEX outbox_event ON pipeline.outbox_events (event_id) WHERE kind = 'eve
 CREATE INDEX outbox_version ON pipeline.outbox_events (aggregate_id, aggregate_version) WHERE kind = 'event';
 CREATE INDEX outbox_failure ON pipeline.outbox_events (consumer, event_id, attempt) WHERE kind <> 'event';
 CREATE INDEX outbox_dead_letters ON pipeline.outbox_events (consumer, id) WHERE kind = 'dead_letter';
-CREATE INDEX outbox_unpublished ON pipeline.outbox_events (id) WHERE published_at IS NULL;
--- Rows are updated once, soon after the insert, and the partial index above lives on its freshness: hence the settings
--- here and of each day.
-CREATE TABLE pipeline.outbox_outliers PARTITION OF pipeline.outbox_events DEFAULT
-    WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);
+CREATE TABLE pipeline.outbox_outliers PARTITION OF pipeline.outbox_events DEFAULT;
+
+-- The rows that no relay has published yet, written by the trigger of the insert: being here is the only thing the relay
+-- trusts, and its mark is to delete the row. Narrow, as a mark in the row itself would copy payload and index entries
+-- (docs/adr/0039). It lives on the freshness of its index, hence the settings.
+CREATE TABLE pipeline.outbox_unpublished (
+    id         bigint      PRIMARY KEY,
+    created_at timestamptz NOT NULL,
+    shard      smallint    NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
 -- Ownership of the outbox's shards. `epoch` rises with each change of owner and fences the marks.
 CREATE TABLE pipeline.relay_leases (
@@ -103,8 +107,6 @@ BEGIN
     END IF;
     EXECUTE format('CREATE TABLE pipeline.%I (LIKE pipeline.%I INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING INDEXES)',
                    part, parent);
-    EXECUTE format('ALTER TABLE pipeline.%I SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05)',
-                   part);
     EXECUTE format('LOCK TABLE pipeline.%I IN ACCESS EXCLUSIVE MODE', outliers);
     EXECUTE format('WITH early AS (DELETE FROM pipeline.%1$I WHERE %2$s RETURNING %4$s)
                     INSERT INTO pipeline.%3$I (%4$s) OVERRIDING SYSTEM VALUE SELECT * FROM early',

@@ -109,3 +109,12 @@ BEGIN
 END $$;
 CREATE TRIGGER outbox_in_order AFTER INSERT ON pipeline.outbox_events
     REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION pipeline.advance_aggregates();
+
+-- Notes what a statement has inserted as unpublished: without the note no relay ever sees a row.
+CREATE FUNCTION pipeline.note_unpublished() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO pipeline.outbox_unpublished (id, created_at, shard) SELECT id, created_at, shard FROM inserted;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER outbox_noted AFTER INSERT ON pipeline.outbox_events
+    REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION pipeline.note_unpublished();

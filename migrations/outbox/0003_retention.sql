@@ -48,7 +48,7 @@ BEGIN
     END IF;
     unpublished := 0;
     IF parent <> 'inbox' THEN
-        EXECUTE format('SELECT count(*) FROM pipeline.%I WHERE published_at IS NULL', part) INTO unpublished;
+        EXECUTE format('SELECT count(*) FROM pipeline.%I r JOIN pipeline.outbox_unpublished u USING (id)', part) INTO unpublished;
     END IF;
     EXECUTE format('SELECT count(*) FROM pipeline.%I r WHERE %s', part, pipeline.outliving(parent)) INTO outliving;
 END $$;
@@ -70,7 +70,8 @@ BEGIN
     -- The parent first, as every query locks it before its parts: no deadlock.
     EXECUTE format('LOCK TABLE ONLY pipeline.%I IN ACCESS EXCLUSIVE MODE', parent);
     IF parent <> 'inbox' THEN
-        EXECUTE format('SELECT count(*) FROM (SELECT FROM pipeline.%I WHERE published_at IS NULL LIMIT 1) AS open', part) INTO moved;
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM pipeline.outbox_unpublished u JOIN pipeline.%I r USING (id) LIMIT 1) AS open', part)
+           INTO moved;
         IF moved > 0 THEN
             RETURN NULL;
         END IF;
@@ -93,7 +94,8 @@ DECLARE
     outliers text := replace(parent, '_events', '') || '_outliers';
     limit_at timestamptz := before::timestamp AT TIME ZONE 'UTC';
     is_old text := CASE parent WHEN 'inbox' THEN 'r.event_day < $1 AND r.settled_at < $2'
-                               ELSE '$1 IS NOT NULL AND r.created_at < $2 AND r.published_at < $2' END;
+                               ELSE '$1 IS NOT NULL AND r.created_at < $2
+                                     AND NOT EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = r.id)' END;
     swept bigint;
 BEGIN
     EXECUTE format('DELETE FROM pipeline.%1$I WHERE ctid = ANY (ARRAY(

@@ -43,7 +43,7 @@ impl Scope {
 
     async fn make(&self, snapshot: &mut PgConnection) -> Result<(), Error> {
         const EVENT_COLUMNS: &str = "o.id, o.kind, o.event_id, o.event_type, o.aggregate_type, o.aggregate_id, \
-                                     o.aggregate_version, o.consumer, o.attempt, o.topic, o.created_at, o.published_at";
+                                     o.aggregate_version, o.consumer, o.attempt, o.topic, o.created_at";
         let old = format!("o.created_at < now() - make_interval(secs => {})", self.young);
         // All is too much to copy: a view. What is left is a table, so that the planner knows how little it is.
         let tail = if self.whole {
@@ -108,7 +108,7 @@ impl Scope {
     pub async fn unfinished(&self, snapshot: &mut PgConnection, mark: i64) -> Result<(Vec<i64>, i64), Error> {
         let mut open: Vec<i64> = sqlx::query_scalar(
             r"SELECT id FROM (
-                  SELECT t.id FROM audit_tail t WHERE t.id <= $1 AND t.published_at IS NULL
+                  SELECT t.id FROM audit_tail t JOIN pipeline.outbox_unpublished u ON u.id = t.id WHERE t.id <= $1
                   UNION
                   SELECT t.id
                     FROM audit_tail t

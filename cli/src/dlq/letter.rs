@@ -32,7 +32,7 @@ macro_rules! letter_columns {
     () => {
         r#" o.id, i.consumer, i.event_id, o.event_type, coalesce(i.reason, 'unknown') AS reason,
             coalesce(o.fingerprint, '') AS fingerprint, i.attempt, o.tenant, o.region,
-            i.settled_at AS died_at, o.published_at IS NOT NULL AS published, i.topic, i.partition, i."offset" "#
+            i.settled_at AS died_at, NOT EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = o.id) AS published, i.topic, i.partition, i."offset" "#
     };
 }
 pub(super) use letter_columns;

@@ -28,9 +28,9 @@ pub struct RepublishArgs {
     /// Only rows for this topic, by its full name
     #[arg(long)]
     topic: Option<String>,
-    /// Only rows that were last published before this time; to resume what was interrupted
-    #[arg(long, value_name = "TIME", value_parser = instant)]
-    published_before: Option<OffsetDateTime>,
+    /// Only rows above this id; to resume what was interrupted
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    after: i64,
     /// The schema of the outbox
     #[arg(long, default_value = "pipeline")]
     schema: String,
@@ -52,8 +52,8 @@ pub struct RepublishReport {
     done: i64,
     /// By topic, what was planned.
     topics: Vec<(String, i64)>,
-    /// Resumes what is interrupted.
-    published_before: String,
+    /// The last row that was done: `--after` it resumes what is interrupted.
+    last: i64,
 }
 
 pub async fn run(config: &Config, args: &RepublishArgs) -> Result<RepublishReport, Error> {
@@ -69,60 +69,46 @@ pub async fn run(config: &Config, args: &RepublishArgs) -> Result<RepublishRepor
         .bind(&args.schema)
         .execute(&mut connection)
         .await?;
-    let before: OffsetDateTime = match args.published_before {
-        Some(before) => before,
-        None => sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut connection).await?,
-    };
     let topics: Vec<(String, i64)> = sqlx::query_as(
-        r"SELECT topic, count(*) FROM outbox_events
-           WHERE created_at >= $1 AND created_at < $2 AND published_at < $3 AND ($4::text IS NULL OR topic = $4)
+        r"SELECT topic, count(*) FROM outbox_events o
+           WHERE id > $3 AND created_at >= $1 AND created_at < $2 AND ($4::text IS NULL OR topic = $4)
+             AND NOT EXISTS (SELECT FROM outbox_unpublished u WHERE u.id = o.id)
            GROUP BY topic ORDER BY topic",
     )
     .bind(args.from)
     .bind(args.to)
-    .bind(before)
+    .bind(args.after)
     .bind(&args.topic)
     .fetch_all(&mut connection)
     .await?;
     let planned = topics.iter().map(|(_, rows)| rows).sum();
-    // To the microsecond, as the database compares.
-    let published_before = before.format(&Rfc3339).unwrap_or_default();
-    let mut report = RepublishReport { dry_run: args.dry_run, planned, done: 0, topics, published_before };
+    let mut report = RepublishReport { dry_run: args.dry_run, planned, done: 0, topics, last: args.after };
     if !args.dry_run && planned > 0 {
-        report.done = republish(&mut connection, args, before, &report).await?;
+        (report.done, report.last) = republish(&mut connection, args, planned).await?;
     }
     Ok(report)
 }
 
 /// In the order of ids, so that of an aggregate no later version is unpublished before an earlier one.
-async fn republish(
-    connection: &mut PgConnection,
-    args: &RepublishArgs,
-    before: OffsetDateTime,
-    plan: &RepublishReport,
-) -> Result<i64, Error> {
-    output::note(&format!("to resume, add: --published-before {}", plan.published_before));
-    let (mut done, mut after) = (0, i64::MIN);
+async fn republish(connection: &mut PgConnection, args: &RepublishArgs, planned: i64) -> Result<(i64, i64), Error> {
+    let (mut done, mut after) = (0, args.after);
     loop {
         let mut transaction = connection.begin().await?;
         let (rows, last): (i64, Option<i64>) = sqlx::query_as(
             r"WITH chosen AS (
-                  SELECT id, created_at FROM outbox_events
-                   WHERE id > $5 AND created_at >= $1 AND created_at < $2 AND published_at < $3
-                     AND ($4::text IS NULL OR topic = $4)
-                   ORDER BY id LIMIT $6 FOR UPDATE),
-                unpublished AS (
-                  UPDATE outbox_events o SET published_at = NULL
-                    FROM chosen c WHERE o.id = c.id AND o.created_at = c.created_at
-                     AND o.created_at >= $1 AND o.created_at < $2
-               RETURNING o.id)
-              SELECT count(*), max(id) FROM unpublished",
+                  SELECT id, created_at, shard FROM outbox_events o
+                   WHERE id > $3 AND created_at >= $1 AND created_at < $2 AND ($4::text IS NULL OR topic = $4)
+                     AND NOT EXISTS (SELECT FROM outbox_unpublished u WHERE u.id = o.id)
+                   ORDER BY id LIMIT $5),
+                noted AS (
+                  INSERT INTO outbox_unpublished (id, created_at, shard) SELECT * FROM chosen
+                      ON CONFLICT DO NOTHING RETURNING id)
+              SELECT (SELECT count(*) FROM noted), (SELECT max(id) FROM chosen)",
         )
         .bind(args.from)
         .bind(args.to)
-        .bind(before)
-        .bind(&args.topic)
         .bind(after)
+        .bind(&args.topic)
         .bind(BATCH)
         .fetch_one(&mut *transaction)
         .await?;
@@ -135,7 +121,7 @@ async fn republish(
             .await?;
         transaction.commit().await?;
         (done, after) = (done + rows, last);
-        let line = format!("{} of {}", grouped(done), counted(plan.planned, "row"));
+        let line = format!("{} of {}; to resume here, add: --after {after}", grouped(done), counted(planned, "row"));
         if output::stderr_is_terminal() {
             output::progress(&line)
         } else {
@@ -147,7 +133,7 @@ async fn republish(
     if output::stderr_is_terminal() {
         output::progress("");
     }
-    Ok(done)
+    Ok((done, after))
 }
 
 impl RepublishArgs {

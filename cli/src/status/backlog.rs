@@ -135,7 +135,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<Backlog, Error> {
     let outbox = sqlx::query_as(
         r"SELECT count(*) AS unpublished,
                  coalesce(extract(epoch FROM clock_timestamp() - min(created_at))::float8, 0) AS oldest_seconds
-            FROM pipeline.outbox_events WHERE published_at IS NULL",
+            FROM pipeline.outbox_unpublished",
     )
     .fetch_one(&mut *connection)
     .await?;

@@ -128,7 +128,11 @@ async fn a_retry_that_waits_is_unfinished_and_one_that_was_never_written_is_lost
     ledger.sql("DELETE FROM pipeline.outbox_events WHERE kind = 'retry'").await;
     assert_eq!(
         findings(&fleet, &[]).await,
-        [("retrying-without-retry".to_owned(), 1), ("still-retrying".to_owned(), 1)]
+        [
+            ("retrying-without-retry".to_owned(), 1),
+            ("unpublished-without-row".to_owned(), 1),
+            ("still-retrying".to_owned(), 1)
+        ]
     );
 }
 
@@ -155,7 +159,7 @@ async fn two_outcomes_unpublished_rows_and_edited_payloads_are_found() {
         .await;
     assert_eq!(findings(&fleet, &[]).await, one("several-outcomes"));
     let (fleet, ledger) = good().await;
-    ledger.sql("UPDATE pipeline.outbox_events SET published_at = NULL WHERE id = (SELECT min(id) FROM pipeline.outbox_events)").await;
+    ledger.sql("INSERT INTO pipeline.outbox_unpublished SELECT id, created_at, shard FROM pipeline.outbox_events ORDER BY id LIMIT 1").await;
     assert_eq!(findings(&fleet, &[]).await, one("unpublished"));
     let (fleet, ledger) = good().await;
     ledger.sql("UPDATE pipeline.outbox_events SET payload = '\\x00ff' WHERE id = (SELECT min(id) FROM pipeline.outbox_events)").await;
@@ -271,7 +275,7 @@ async fn what_was_proven_is_not_looked_at_again_until_it_is_asked_for() {
 #[tokio::test]
 async fn an_unfinished_event_below_the_mark_is_looked_at_until_it_is_finished() {
     let (fleet, ledger) = good().await;
-    ledger.sql("UPDATE pipeline.outbox_events SET published_at = NULL WHERE id = (SELECT min(id) FROM pipeline.outbox_events)").await;
+    ledger.sql("INSERT INTO pipeline.outbox_unpublished SELECT id, created_at, shard FROM pipeline.outbox_events ORDER BY id LIMIT 1").await;
     sqlx::query("DELETE FROM pipeline.inbox WHERE consumer = 'dedup'").execute(&ledger.pool).await.unwrap();
     proven_with_findings(&fleet, 4).await;
     let expected = [("missing-outcome".to_owned(), 2), ("unpublished".to_owned(), 1)];

@@ -19,16 +19,19 @@ pub async fn die(fleet: &Fleet, consumer: &str, count: i64) -> PgPool {
             SELECT $1, event_id, current_date, 'dead', reason, 3, 'documents', 0, n FROM letters
         )
         INSERT INTO pipeline.outbox_events
-               (kind, event_id, event_type, consumer, attempt, shard, topic, key, headers, payload, tenant, region, published_at)
+               (kind, event_id, event_type, consumer, attempt, shard, topic, key, headers, payload, tenant, region)
         SELECT 'dead_letter', event_id, 'DocumentUploaded', $1, 3, n % 64, $1 || '.dlq', convert_to('key-' || n / 10, 'UTF8'),
                jsonb_build_array(
                    jsonb_build_array('event_id', event_id),
                    jsonb_build_array('docfleet_attempt', '3'),
                    jsonb_build_array('docfleet_reason', reason),
                    jsonb_build_array('docfleet_error', format('%s: no answer of child %s for "file %s.pdf"', reason, n, n))),
-               '\x00', tenant, 'local', clock_timestamp()
+               '\x00', tenant, 'local'
           FROM letters ORDER BY n"#;
     sqlx::query(letters).bind(consumer).bind(count).execute(&pool).await.unwrap();
-    sqlx::raw_sql("ANALYZE pipeline.outbox_events; ANALYZE pipeline.inbox").execute(&pool).await.unwrap();
+    sqlx::raw_sql("DELETE FROM pipeline.outbox_unpublished; ANALYZE pipeline.outbox_events; ANALYZE pipeline.inbox")
+        .execute(&pool)
+        .await
+        .unwrap();
     pool
 }

@@ -5,7 +5,7 @@ async fn shards_are_shown_with_owner_epoch_and_what_waits() {
     let fleet = Fleet::fresh().await;
     let ledger = Ledger::good(&fleet).await;
     assert_eq!(fleet.run(&["leases"]).await.code, 0, "nothing waits");
-    ledger.sql("UPDATE pipeline.outbox_events SET published_at = NULL, shard = 3 WHERE id = 1").await;
+    ledger.sql("UPDATE pipeline.outbox_events SET shard = 3 WHERE id = 1; INSERT INTO pipeline.outbox_unpublished SELECT id, created_at, shard FROM pipeline.outbox_events WHERE id = 1").await;
     let ended = fleet.run(&["leases"]).await;
     assert_eq!(ended.code, 1, "{}", ended.stdout);
     assert!(

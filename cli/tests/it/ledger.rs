@@ -103,7 +103,7 @@ impl Ledger {
 
     /// Publishes what is not, and lets it be done where it has no outcome.
     pub async fn settle_all(&self) {
-        self.sql("UPDATE pipeline.outbox_events SET published_at = clock_timestamp() WHERE published_at IS NULL").await;
+        self.sql("DELETE FROM pipeline.outbox_unpublished").await;
         self.sql(
             r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, topic, partition, "offset")
                SELECT s.consumer, o.event_id, o.created_at::date, 'done', o.topic, 0, o.id
@@ -134,8 +134,8 @@ impl Ledger {
         ]);
         sqlx::query(
             r"INSERT INTO pipeline.outbox_events
-                     (kind, event_id, event_type, consumer, attempt, shard, topic, key, headers, payload, tenant, region, published_at)
-              SELECT 'dead_letter', event_id, event_type, $2, $3, shard, $4, key, $5, payload, tenant, region, clock_timestamp()
+                     (kind, event_id, event_type, consumer, attempt, shard, topic, key, headers, payload, tenant, region)
+              SELECT 'dead_letter', event_id, event_type, $2, $3, shard, $4, key, $5, payload, tenant, region
                 FROM pipeline.outbox_events WHERE event_id = $1 AND kind = 'event'",
         )
         .bind(event_id)
@@ -146,6 +146,7 @@ impl Ledger {
         .execute(&self.pool)
         .await
         .unwrap();
+        self.sql("DELETE FROM pipeline.outbox_unpublished").await;
         let changed = sqlx::query(
             "UPDATE pipeline.inbox SET outcome = 'dead', reason = $3, attempt = $4 WHERE consumer = $1 AND event_id = $2",
         )
@@ -182,8 +183,8 @@ impl Ledger {
         .unwrap();
         let letter = sqlx::AssertSqlSafe(format!(
             r"INSERT INTO pipeline.outbox_events
-                     (kind, event_id, event_type, consumer, shard, topic, key, headers, payload, tenant, region, published_at)
-              SELECT 'dead_letter', $2, 'unknown', $3, shard, $4, key, $5, {payload}, 'unknown', 'unknown', clock_timestamp()
+                     (kind, event_id, event_type, consumer, shard, topic, key, headers, payload, tenant, region)
+              SELECT 'dead_letter', $2, 'unknown', $3, shard, $4, key, $5, {payload}, 'unknown', 'unknown'
                 FROM pipeline.outbox_events o WHERE event_id = $1 AND kind = 'event'"
         ));
         let headers = json!([["event_id", event_id.to_string()], ["docfleet_reason", "undecodable"]]);
@@ -196,6 +197,7 @@ impl Ledger {
             .execute(&self.pool)
             .await
             .unwrap();
+        self.sql("DELETE FROM pipeline.outbox_unpublished").await;
     }
 
     pub async fn sql(&self, statement: &'static str) {

@@ -69,7 +69,7 @@ async fn a_replay_goes_to_the_failed_consumer_under_the_next_attempt_only_once()
     assert_eq!(ledger.inbox("av-scan", ledger.uploaded[1]).await, ("dead".to_owned(), 3));
 
     let (topic, attempt, same, headers): (String, i32, bool, Value) = sqlx::query_as(
-        r"SELECT r.topic, r.attempt, r.key = o.key AND r.payload = o.payload AND r.published_at IS NULL, r.headers
+        r"SELECT r.topic, r.attempt, r.key = o.key AND r.payload = o.payload AND EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = r.id), r.headers
             FROM pipeline.outbox_events r JOIN pipeline.outbox_events o ON o.event_id = r.event_id AND o.kind = 'event'
            WHERE r.kind = 'retry'",
     )

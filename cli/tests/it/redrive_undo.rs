@@ -26,12 +26,12 @@ async fn an_undo_takes_back_what_nobody_worked_on_and_says_what_it_could_not() {
     // Fifty more are on the topic, ten have failed again and wait for another tier.
     sql(
         &pool,
-        r"UPDATE pipeline.outbox_events SET published_at = now() WHERE id IN
+        r"DELETE FROM pipeline.outbox_unpublished WHERE id IN
               (SELECT r.id FROM pipeline.outbox_events r JOIN pipeline.inbox i ON i.event_id = r.event_id
                 WHERE r.kind = 'retry' AND i.outcome = 'retrying' ORDER BY r.id LIMIT 60);
           UPDATE pipeline.inbox SET attempt = attempt + 1 WHERE event_id IN
               (SELECT r.event_id FROM pipeline.outbox_events r JOIN pipeline.inbox i ON i.event_id = r.event_id
-                WHERE r.kind = 'retry' AND i.outcome = 'retrying' AND r.published_at IS NOT NULL ORDER BY r.id LIMIT 10)",
+                WHERE r.kind = 'retry' AND i.outcome = 'retrying' AND NOT EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = r.id) ORDER BY r.id LIMIT 10)",
     )
     .await;
     let undone = fleet.run(&UNDO).await;
@@ -45,7 +45,7 @@ async fn an_undo_takes_back_what_nobody_worked_on_and_says_what_it_could_not() {
     assert_eq!(one(&pool, "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'dead' AND attempt = 3").await, 290);
     assert_eq!(one(&pool, "SELECT count(*) FROM pipeline.inbox WHERE outcome = 'retrying'").await, 10);
     let orphans = r"SELECT count(*) FROM pipeline.outbox_events r JOIN pipeline.inbox i ON i.event_id = r.event_id
-                     WHERE r.kind = 'retry' AND r.published_at IS NULL AND i.outcome = 'dead' AND i.attempt = 3";
+                     WHERE r.kind = 'retry' AND EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = r.id) AND i.outcome = 'dead' AND i.attempt = 3";
     assert_eq!(one(&pool, orphans).await, 0);
     assert_eq!(one(&pool, "SELECT count(*) FROM pipeline.operator_actions WHERE action = 'undo'").await, 1);
     assert_eq!(fleet.run(&["dlq", "list", "--json"]).await.json()["total"], 290 + died);
@@ -56,7 +56,7 @@ async fn a_record_of_an_undone_attempt_settles_nothing_also_after_the_next_repla
     let fleet = Fleet::fresh().await;
     let pool = crowd::die(&fleet, "ocr", 1).await;
     assert_eq!(fleet.run(&REPLAY).await.json()["sent"], 1);
-    sql(&pool, "UPDATE pipeline.outbox_events SET published_at = now() WHERE kind = 'retry'").await;
+    sql(&pool, "DELETE FROM pipeline.outbox_unpublished").await;
     assert_eq!(fleet.run(&UNDO).await.json()["taken_back_sent"], 1);
     assert_eq!(fleet.run(&REPLAY).await.json()["sent"], 1);
     let attempt = one(&pool, "SELECT attempt::bigint FROM pipeline.inbox WHERE outcome = 'retrying'").await;

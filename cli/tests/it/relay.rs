@@ -1,13 +1,13 @@
 use crate::{fleet::Fleet, ledger::Ledger};
 
-const UNPUBLISHED: &str = "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL";
+const UNPUBLISHED: &str = "SELECT count(*) FROM pipeline.outbox_unpublished";
 const HOUR: [&str; 6] = ["relay", "republish", "--from", "2026-05-12T08:00:00Z", "--to", "2026-05-12T09:00:00Z"];
 
 /// Published rows, all but one inserted within that hour.
 async fn published() -> (Fleet, Ledger) {
     let fleet = Fleet::fresh().await;
     let ledger = Ledger::good(&fleet).await;
-    ledger.sql("UPDATE pipeline.outbox_events SET published_at = '2026-05-12T08:30:01Z', created_at = '2026-05-12T08:30:00Z'").await;
+    ledger.sql("UPDATE pipeline.outbox_events SET created_at = '2026-05-12T08:30:00Z'").await;
     ledger
         .sql("UPDATE pipeline.outbox_events SET created_at = '2026-05-12T09:00:00Z' WHERE id = (SELECT max(id) FROM pipeline.outbox_events)")
         .await;
@@ -51,9 +51,9 @@ async fn rows_of_a_time_are_unpublished_once_and_on_record() {
     let on_record = "SELECT count(*) FROM pipeline.operator_actions WHERE action = 'republish' AND who = 'tester' AND why LIKE 'INC-42%'";
     assert_eq!(count(&fleet, on_record).await, 1);
     // The relay has published one of them; whoever resumes leaves it alone.
-    ledger.sql("UPDATE pipeline.outbox_events SET published_at = clock_timestamp() WHERE id = (SELECT min(id) FROM pipeline.outbox_events)").await;
-    let before = done.json()["published_before"].as_str().unwrap().to_owned();
-    let again = fleet.run(&[&HOUR[..], &["--why", "INC-42", "--published-before", &before, "--json"]].concat()).await;
+    ledger.sql("DELETE FROM pipeline.outbox_unpublished WHERE id = (SELECT min(id) FROM pipeline.outbox_events)").await;
+    let before = done.json()["last"].to_string();
+    let again = fleet.run(&[&HOUR[..], &["--why", "INC-42", "--after", &before, "--json"]].concat()).await;
     assert_eq!((again.code, &again.json()["done"]), (0, &0.into()), "{}", again.stderr);
     assert_eq!(count(&fleet, UNPUBLISHED).await, 2);
 }

@@ -16,7 +16,7 @@ async fn retention_shows_first_and_drops_only_when_told_to() {
     assert!(held.stdout.contains("is held by 1 unpublished row"), "{}", held.stdout);
     assert_eq!(fleet.run(&["retention", "--apply"]).await.code, 1, "and stays");
 
-    sqlx::query("UPDATE pipeline.outbox_events SET published_at = created_at").execute(&pool).await.unwrap();
+    sqlx::query("DELETE FROM pipeline.outbox_unpublished").execute(&pool).await.unwrap();
     let shown = fleet.run(&["retention", "--json"]).await.json();
     assert_eq!((&shown["tables"][0]["days"][0]["rows"], &shown["tables"][0]["kept"]), (&1.into(), &().into()));
     let count = "SELECT count(*) FROM pipeline.outbox_events";

@@ -42,7 +42,7 @@ pub async fn step(pool: &PgPool, consumer: &str, dies: &str) {
               UPDATE pipeline.inbox i SET outcome = CASE WHEN d.dies THEN 'dead' ELSE 'done' END, settled_at = clock_timestamp()
                 FROM due d WHERE i.consumer = d.consumer AND i.event_id = d.event_id AND i.event_day = d.event_day
           ), published AS (
-              UPDATE pipeline.outbox_events o SET published_at = clock_timestamp() FROM due d WHERE o.id = d.id
+              DELETE FROM pipeline.outbox_unpublished u USING due d WHERE u.id = d.id
           )
           INSERT INTO pipeline.outbox_events
                  (kind, event_id, event_type, consumer, attempt, shard, topic, key, headers, payload, tenant, region)

@@ -88,7 +88,7 @@ impl Carrier {
 
     pub async fn forget_rows(&self, pool: &PgPool) -> anyhow::Result<()> {
         let tables = match self {
-            Self::Ours(_) => "TRUNCATE pipeline.outbox_events, pipeline.aggregates",
+            Self::Ours(_) => "TRUNCATE pipeline.outbox_events, pipeline.outbox_unpublished, pipeline.aggregates",
             Self::Debezium(_) => "TRUNCATE peer.outbox",
         };
         sqlx::query(tables).execute(pool).await?;

@@ -74,10 +74,7 @@ pub async fn drained(fleet: &Fleet, accepted: usize) -> Result<(), String> {
             "deliveries are pending",
             fleet.count("SELECT count(*) FROM webhooks.deliveries WHERE status = 'pending'").await,
         ),
-        (
-            "outbox rows are unpublished",
-            fleet.count("SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL").await,
-        ),
+        ("outbox rows are unpublished", fleet.count("SELECT count(*) FROM pipeline.outbox_unpublished").await),
         ("messages are retried", fleet.count("SELECT count(*) FROM pipeline.inbox WHERE outcome = 'retrying'").await),
         ("messages are parked", fleet.count("SELECT count(*) FROM pipeline.parked_messages").await),
     ];

@@ -39,9 +39,10 @@ pub const EVENTS: &[Check] = &[
                     WHERE o.kind = 'event'
                       AND NOT EXISTS (SELECT FROM pipeline.inbox i WHERE i.consumer = s.consumer AND i.event_id = o.event_id))
                SELECT count(*) OVER () AS total, m.owes AS consumer, m.event_id AS id,
-                      format('%s %s, version %s of %s', CASE WHEN m.published_at IS NULL THEN 'unpublished' ELSE 'published' END,
+                      format('%s %s, version %s of %s', CASE WHEN u.id IS NULL THEN 'published' ELSE 'unpublished' END,
                              m.event_type, m.aggregate_version, m.aggregate_id) AS detail
                  FROM missing m JOIN pipeline.outbox_events o ON o.id = m.id AND o.created_at = m.created_at
+                 LEFT JOIN pipeline.outbox_unpublished u ON u.id = m.id
                 WHERE $1::float8 IS NOT NULL
                   AND NOT EXISTS (SELECT FROM named n WHERE n.consumer = m.owes AND n.event_id = m.event_id::text
                                      AND (n.digest = sha256(o.payload) OR n.omitted_bytes = octet_length(o.payload)::text))
@@ -53,11 +54,23 @@ pub const EVENTS: &[Check] = &[
         pass: Pass::Always,
         says: "outbox rows that are not published",
         what_to_do: "Start a relay, or see in `docfleet leases` whether its shards have an owner.",
-        sql: r"SELECT count(*) OVER () AS total, consumer, event_id AS id,
-                      format('row %s, %s for %s, shard %s', id, kind, topic, shard) AS detail
-                 FROM pipeline.outbox_events
-                WHERE published_at IS NULL AND created_at < now() - make_interval(secs => $1)
-                ORDER BY pipeline.outbox_events.id LIMIT 20",
+        sql: r"SELECT count(*) OVER () AS total, o.consumer, o.event_id AS id,
+                      format('row %s, %s for %s, shard %s', o.id, o.kind, o.topic, o.shard) AS detail
+                 FROM pipeline.outbox_unpublished u JOIN pipeline.outbox_events o ON o.id = u.id AND o.created_at = u.created_at
+                WHERE u.created_at < now() - make_interval(secs => $1)
+                ORDER BY o.id LIMIT 20",
+    },
+    Check {
+        name: "unpublished-without-row",
+        property: "L8",
+        pass: Pass::Always,
+        says: "rows noted as unpublished that the outbox does not hold",
+        what_to_do: "Somebody deleted an outbox row by hand. Restore it, or see that it was meant to go, and delete the note.",
+        sql: r"SELECT count(*) OVER () AS total, NULL::text AS consumer, NULL::uuid AS id, format('row %s of shard %s', u.id, u.shard) AS detail
+                 FROM pipeline.outbox_unpublished u
+                WHERE u.created_at < now() - make_interval(secs => $1)
+                  AND NOT EXISTS (SELECT FROM pipeline.outbox_events o WHERE o.id = u.id AND o.created_at = u.created_at)
+                ORDER BY u.id LIMIT 20",
     },
     Check {
         name: "failure-without-outcome",

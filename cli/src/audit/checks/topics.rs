@@ -8,12 +8,13 @@ pub const TOPICS: &[Check] = &[
         property: "L4",
         pass: Pass::Topics,
         says: "events marked as published that are not on their topic",
-        what_to_do: "The broker lost an acknowledged record: set its published_at to NULL, and a relay publishes it again.",
+        what_to_do: "The broker lost an acknowledged record: publish it again by `docfleet relay republish`.",
         sql: r"SELECT count(*) OVER () AS total, NULL::text AS consumer, o.event_id AS id,
-                      format('row %s, %s, published at %s', o.id, o.topic, date_trunc('second', o.published_at)) AS detail
+                      format('row %s, %s, of %s', o.id, o.topic, date_trunc('second', o.created_at)) AS detail
                  FROM pipeline.outbox_events o
                  JOIN audit_topics t ON t.topic = o.topic
-                WHERE o.kind = 'event' AND o.published_at > t.since AND o.created_at < now() - make_interval(secs => $1)
+                WHERE o.kind = 'event' AND o.created_at > t.since AND o.created_at < now() - make_interval(secs => $1)
+                  AND NOT EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = o.id)
                   AND NOT EXISTS (SELECT FROM audit_records r WHERE r.event_id = o.event_id AND r.topic = o.topic)
                 ORDER BY o.id LIMIT 20",
     },
@@ -60,7 +61,7 @@ pub const TOPICS: &[Check] = &[
                       FROM firsts f
                       JOIN pipeline.outbox_events o ON o.kind = 'event' AND o.event_id = f.event_id AND o.topic = f.topic
                       JOIN audit_topics t ON t.topic = f.topic
-                     WHERE o.published_at IS NULL OR o.published_at > t.since)
+                     WHERE o.created_at > t.since)
                 SELECT count(*) OVER () AS total, NULL::text AS consumer, event_id AS id,
                        format('%s[%s]@%s: version %s of %s after version %s', topic, partition, at, aggregate_version, aggregate_id, highest) AS detail
                   FROM placed WHERE aggregate_version < highest AND $1::float8 IS NOT NULL

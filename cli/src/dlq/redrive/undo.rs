@@ -111,10 +111,13 @@ async fn take_back(connection: &mut PgConnection, redrive: i64, positions: &[i64
               UPDATE pipeline.inbox i SET outcome = 'dead', attempt = c.attempt, settled_at = c.letter_at
                 FROM chosen c
                WHERE i.consumer = c.consumer AND i.event_id = c.event_id AND i.event_day = c.event_day
-          ), deleted AS (
-              DELETE FROM pipeline.outbox_events r USING chosen c
+          ), unsent AS (
+              DELETE FROM pipeline.outbox_unpublished u USING chosen c, pipeline.outbox_events r
                WHERE r.kind = 'retry' AND r.consumer = c.consumer AND r.event_id = c.event_id AND r.attempt = c.sent_attempt
-                 AND r.published_at IS NULL
+                 AND u.id = r.id
+           RETURNING r.id, r.created_at
+          ), deleted AS (
+              DELETE FROM pipeline.outbox_events r USING unsent u WHERE r.id = u.id AND r.created_at = u.created_at
            RETURNING 1
           ), marked AS (
               UPDATE pipeline.redrive_items t SET state = 'undone' FROM chosen c

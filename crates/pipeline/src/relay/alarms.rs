@@ -68,7 +68,7 @@ impl Alarms {
         let shards = self.leases.borrow().shards();
         let (rows, age_seconds): (i64, f64) = sqlx::query_as(
             r"WITH waiting AS (
-                SELECT created_at FROM outbox_events WHERE published_at IS NULL AND shard = ANY($1)
+                SELECT created_at FROM outbox_unpublished WHERE shard = ANY($1)
                  ORDER BY id LIMIT 100000)
               SELECT count(*), COALESCE(EXTRACT(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM waiting",
         )
@@ -86,8 +86,7 @@ impl Alarms {
         let source = &self.source.name;
         let dead: i64 = sqlx::query_scalar(
             r"SELECT COALESCE(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables
-               WHERE relid = 'outbox_events'::regclass
-                  OR relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox_events'::regclass)",
+               WHERE relid = 'outbox_unpublished'::regclass",
         )
         .fetch_one(&self.source.pool)
         .await?;

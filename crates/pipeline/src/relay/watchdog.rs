@@ -56,8 +56,10 @@ impl Watchdog {
     async fn topic_that_waits(&self) -> Result<Option<String>, sqlx::Error> {
         let (shards, excused) = (self.leases.borrow().shards(), self.vitals.waiting());
         sqlx::query_scalar(
-            r"SELECT topic FROM outbox_events WHERE published_at IS NULL AND shard = ANY($1)
-                 AND id NOT IN (SELECT UNNEST($2::bigint[]))
+            r"SELECT topic FROM outbox_unpublished u
+               CROSS JOIN LATERAL (SELECT topic, aggregate_id FROM outbox_events o
+                                    WHERE o.id = u.id AND o.created_at = u.created_at OFFSET 0) AS o
+               WHERE shard = ANY($1) AND id NOT IN (SELECT UNNEST($2::bigint[]))
                  AND (aggregate_id IS NULL OR aggregate_id NOT IN (SELECT UNNEST($3::uuid[]))) ORDER BY id LIMIT 1",
         )
         .bind(shards)

@@ -15,7 +15,7 @@ async fn dead_letter_of(payload: Option<&[u8]>) -> Consumed {
     bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
     bench.until("one dead letter", DEAD, 1).await;
     bench.until("the good one passes", "SELECT count(*) FROM effects", 1).await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     bench.until_committed(TOPIC).await;
     consumer.stop().await.unwrap();
     relay.stop().await.unwrap();
@@ -92,7 +92,7 @@ async fn an_unknown_schema_id_waits_and_holds_what_was_delivered_with_it_not_bac
     let bench = Bench::new().await;
     let relay = bench.relay();
     bench.append((0..10).map(|n| (Uuid::from_u128(n + 1), 0, "ok"))).await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     bench.topics.produce(TOPIC, "bad", Some(&framed(2_000_000_000).await), &[]).await;
     let consumer = bench.consumer();
     bench.until("the others pass", "SELECT count(*) FROM effects", 10).await;
@@ -110,7 +110,7 @@ async fn a_message_that_is_decodable_after_a_fix_leaves_nothing_waiting_under_it
     let payload = framed(id_of::<Counted>(&bench).await).await;
     bench.topics.produce(TOPIC, "bad", payload.get(..20), &[]).await;
     bench.until("dead", DEAD, 1).await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     let dead = bench.topics.read(&format!("{CONSUMER}.dlq")).await.remove(0);
     // As a replay does; the whole payload plays the part of the fixed decoder.
     sqlx::query("UPDATE pipeline.inbox SET outcome = 'retrying', attempt = 1")

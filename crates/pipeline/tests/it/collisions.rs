@@ -43,7 +43,7 @@ async fn collide(bench: &Bench, consumer: Running) {
     bench.until_committed(TOPIC).await;
     assert_eq!(bench.count(COLLIDED).await, 1);
     assert_eq!(bench.count("SELECT count(*) FROM pipeline.inbox").await, 2);
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     let dead = bench.topics.read(&format!("{CONSUMER}.dlq")).await;
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].payload.as_deref(), Some(second.as_slice()), "the original bytes");

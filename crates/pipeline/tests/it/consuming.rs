@@ -20,7 +20,7 @@ async fn every_event_has_its_effect_once_and_its_successor_in_order() {
     let (relay, consumer) = (bench.relay(), bench.consumer());
     fill(&bench, 20, 0..20, "ok").await;
     bench.until("400 effects", EFFECTS, 400).await;
-    bench.until("all published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("all published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     bench.until_committed("tests.counted.v1").await;
     consumer.stop().await.unwrap();
     relay.stop().await.unwrap();
@@ -42,7 +42,7 @@ async fn a_repeated_delivery_has_no_second_effect() {
     let bench = Bench::new().await;
     let relay = bench.relay();
     fill(&bench, 5, 0..4, "ok").await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     relay.stop().await.unwrap();
     for record in bench.topics.read("tests.counted.v1").await {
         for _ in 0..3 {
@@ -81,7 +81,7 @@ async fn an_orderly_end_settles_and_commits_what_is_out() {
     let relay = bench.relay();
     let consumer = bench.consumer();
     fill(&bench, 8, 0..1, "slow").await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     docfleet_testkit::eventually("work has begun", 20, || async {
         (0..8).any(|c| bench.handler.tries(Uuid::from_u128(c + 1), 0) > 0).then_some(())
     })
@@ -103,7 +103,7 @@ async fn an_overloaded_member_pauses_serves_rebalances_and_loses_nothing() {
     // More than fits between the poll thread and the driver, behind work that takes seconds.
     fill(&bench, 20, 0..1, "slow").await;
     fill(&bench, 300, 1..7, "ok").await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     let first = bench.consumer();
     bench.until("it has begun", "SELECT least(count(*), 1) FROM effects", 1).await;
     let second = bench.consumer();
@@ -128,7 +128,7 @@ async fn messages_that_are_asked_for_leave_connections_to_those_that_are_settled
     bench.reset(bench.configuration().replace("[consumer]\n", "[consumer]\nconcurrency = 2\n"));
     let relay = bench.relay();
     fill(&bench, 100, 0..1, "ok").await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     relay.stop().await.unwrap();
     // Every question waits. A hundred are to be asked, and the pool has eight connections.
     let mut locking = bench.database.pool().begin().await.unwrap();
@@ -155,7 +155,7 @@ async fn records_that_are_gone_before_they_were_read_end_the_process_until_their
     bench.until_committed("tests.counted.v1").await;
     consumer.stop().await.unwrap();
     fill(&bench, 3, 1..2, "ok").await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     let ends = bench.topics.ends("tests.counted.v1").await;
     Admin::new(&Servers::running().brokers(), &bench.topics.full_name(""))
         .delete_records("tests.counted.v1", &ends)
@@ -169,7 +169,7 @@ async fn records_that_are_gone_before_they_were_read_end_the_process_until_their
     bench.reset(bench.configuration().replace("[consumer]\n", "[consumer]\naccept_lost_records = true\n"));
     let consumer = bench.consumer();
     bench.until("what is left", EFFECTS, 6).await;
-    let everything = "UPDATE pipeline.outbox_events SET published_at = NULL WHERE event_type = 'Counted'";
+    let everything = "INSERT INTO pipeline.outbox_unpublished SELECT id, created_at, shard FROM pipeline.outbox_events WHERE event_type = 'Counted'";
     sqlx::query(everything).execute(&bench.database.pool()).await.unwrap();
     bench.until("what was lost comes again, and only that", EFFECTS, 9).await;
     bench.until_committed("tests.counted.v1").await;
@@ -192,11 +192,11 @@ async fn a_topic_that_is_deleted_ends_its_readers_so_that_a_new_one_is_read_from
 
     // More records than the old one had, before anybody reads.
     Topics::create(&prefix, &["tests.counted.v1"], 1).await;
-    let everything = "UPDATE pipeline.outbox_events SET published_at = NULL WHERE event_type = 'Counted'";
+    let everything = "INSERT INTO pipeline.outbox_unpublished SELECT id, created_at, shard FROM pipeline.outbox_events WHERE event_type = 'Counted'";
     sqlx::query(everything).execute(&bench.database.pool()).await.unwrap();
     fill(&bench, 3, 2..5, "ok").await;
     let relay = bench.relay();
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     let consumer = bench.consumer();
     bench.until_committed("tests.counted.v1").await;
     assert_eq!(bench.count(EFFECTS).await, 15);

@@ -56,7 +56,7 @@ async fn a_lasting_failure_dies_after_the_last_tier_with_its_history() {
     let (relay, consumer) = (bench.relay(), bench.consumer());
     bench.append([(ID, 0, "transient:1000")]).await;
     bench.until("dead", DEAD, 1).await;
-    bench.until("published", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("published", "SELECT count(*) FROM pipeline.outbox_unpublished", 0).await;
     consumer.stop().await.unwrap();
     relay.stop().await.unwrap();
     assert_eq!(bench.handler.tries(ID, 0), 12, "3 tries in each of 4 deliveries");

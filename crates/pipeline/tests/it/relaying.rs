@@ -5,7 +5,9 @@ use uuid::Uuid;
 use crate::harness::{Bench, Echoed, QUICK};
 
 const TOPIC: &str = "tests.counted.v1";
-const UNPUBLISHED: &str = "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL";
+const UNPUBLISHED: &str = "SELECT count(*) FROM pipeline.outbox_unpublished";
+const PUBLISHED: &str =
+    "SELECT (SELECT count(*) FROM pipeline.outbox_events) - (SELECT count(*) FROM pipeline.outbox_unpublished)";
 
 async fn first_occurrences_are_in_order(bench: &Bench, aggregates: usize, versions: i64) {
     let mut next: HashMap<Vec<u8>, i64> = HashMap::new();
@@ -34,9 +36,9 @@ async fn a_slow_transaction_with_a_smaller_id_is_published_too() {
     );
     bench.outbox.append(&mut slow, vec![draft]).await.unwrap();
     bench.append([(Uuid::from_u128(2), 0, "ok")]).await;
-    bench.until("the fast one", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL", 1).await;
+    bench.until("the fast one", PUBLISHED, 1).await;
     slow.commit().await.unwrap();
-    bench.until("both", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL", 2).await;
+    bench.until("both", PUBLISHED, 2).await;
     relay.stop().await.unwrap();
 }
 
@@ -97,13 +99,7 @@ async fn rows_that_kafka_refuses_hold_up_nobody_else() {
     .unwrap();
     bench.append((0..50).map(|n| (Uuid::from_u128(n + 1), 0, "ok"))).await;
     let relay = bench.relay();
-    bench
-        .until(
-            "the others are published",
-            "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL",
-            50,
-        )
-        .await;
+    bench.until("the others are published", PUBLISHED, 50).await;
     assert_eq!(bench.count(UNPUBLISHED).await, 3_000, "nothing is lost");
     relay.stop().await.unwrap();
 }
@@ -130,11 +126,14 @@ async fn insert_versions(bench: &Bench, aggregate: u128, versions: &[i64]) {
     // Past whatever the database itself would refuse.
     sqlx::query("SET LOCAL session_replication_role = replica").execute(&mut *transaction).await.unwrap();
     sqlx::query(
-        "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
+        "WITH inserted AS (
+         INSERT INTO pipeline.outbox_events (kind, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
                                              shard, topic, key, headers, payload, tenant, region)
          SELECT 'event', gen_random_uuid(), 'x', 'counter', $1, v, 7, $3, convert_to($1::text, 'UTF8'),
                 jsonb_build_array(jsonb_build_array('aggregate_version', v::text)), 'x', 'acme', 'test'
-           FROM UNNEST($2::bigint[]) WITH ORDINALITY AS u (v, position) ORDER BY position",
+           FROM UNNEST($2::bigint[]) WITH ORDINALITY AS u (v, position) ORDER BY position
+         RETURNING id, created_at, shard)
+         INSERT INTO pipeline.outbox_unpublished SELECT * FROM inserted",
     )
     .bind(Uuid::from_u128(aggregate))
     .bind(versions)
@@ -167,9 +166,7 @@ async fn a_row_waits_for_a_missing_predecessor_and_holds_up_nobody_else() {
     let relay = bench.relay();
     bench.until("what may go", UNPUBLISHED, 2).await;
     bench.append([(Uuid::from_u128(2), 0, "ok")]).await;
-    bench
-        .until("another aggregate", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL", 2)
-        .await;
+    bench.until("another aggregate", PUBLISHED, 2).await;
     assert_eq!(bench.count(UNPUBLISHED).await, 2);
     insert_versions(&bench, 1, &[2]).await;
     bench.until("the rest", UNPUBLISHED, 0).await;
@@ -208,9 +205,9 @@ async fn a_slow_transaction_whose_id_is_long_past_is_published_too() {
         .await
         .unwrap();
     bench.append([(Uuid::from_u128(2), 0, "ok")]).await;
-    bench.until("the fast one", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL", 1).await;
+    bench.until("the fast one", PUBLISHED, 1).await;
     slow.commit().await.unwrap();
-    bench.until("both", "SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL", 2).await;
+    bench.until("both", PUBLISHED, 2).await;
     relay.stop().await.unwrap();
 }
 
@@ -222,6 +219,7 @@ async fn one_relay_carries_the_outboxes_of_several_schemas() {
     for sql in [
         "CREATE SCHEMA orders",
         "CREATE TABLE orders.outbox_events (LIKE pipeline.outbox_events INCLUDING ALL)",
+        "CREATE TABLE orders.outbox_unpublished (LIKE pipeline.outbox_unpublished INCLUDING ALL)",
         "CREATE TABLE orders.relay_leases (LIKE pipeline.relay_leases INCLUDING ALL)",
         "CREATE TABLE orders.relay_members (LIKE pipeline.relay_members INCLUDING ALL)",
         "INSERT INTO orders.relay_leases (shard) SELECT generate_series(0, 63)",
@@ -230,8 +228,11 @@ async fn one_relay_carries_the_outboxes_of_several_schemas() {
     }
     bench.append([(Uuid::from_u128(1), 0, "ok")]).await;
     sqlx::query(
-        "INSERT INTO orders.outbox_events (kind, event_id, event_type, consumer, shard, topic, headers, payload, tenant, region)
-         VALUES ('retry', gen_random_uuid(), 'x', 'nobody', 3, $1, '[[\"from\", \"orders\"]]', 'x', 'acme', 'test')",
+        "WITH inserted AS (
+         INSERT INTO orders.outbox_events (kind, event_id, event_type, consumer, shard, topic, headers, payload, tenant, region)
+         VALUES ('retry', gen_random_uuid(), 'x', 'nobody', 3, $1, '[[\"from\", \"orders\"]]', 'x', 'acme', 'test')
+         RETURNING id, created_at, shard)
+         INSERT INTO orders.outbox_unpublished SELECT * FROM inserted",
     )
     .bind(bench.topics.full_name(TOPIC))
     .execute(&pool)
@@ -239,7 +240,7 @@ async fn one_relay_carries_the_outboxes_of_several_schemas() {
     .unwrap();
     let relay = bench.relay();
     bench.until("ours", UNPUBLISHED, 0).await;
-    bench.until("theirs", "SELECT count(*) FROM orders.outbox_events WHERE published_at IS NULL", 0).await;
+    bench.until("theirs", "SELECT count(*) FROM orders.outbox_unpublished", 0).await;
     relay.stop().await.unwrap();
     let records = bench.topics.read(TOPIC).await;
     assert_eq!(records.len(), 2);
@@ -252,7 +253,7 @@ async fn a_relay_that_stands_still_with_work_ends_itself() {
     // Whatever is published can not be marked: the relay turns in a circle.
     for sql in [
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
-        "CREATE TRIGGER swallow BEFORE UPDATE ON pipeline.outbox_events FOR EACH ROW EXECUTE FUNCTION swallow()",
+        "CREATE TRIGGER swallow BEFORE DELETE ON pipeline.outbox_unpublished FOR EACH ROW EXECUTE FUNCTION swallow()",
     ] {
         sqlx::query(sql).execute(&bench.database.pool()).await.unwrap();
     }

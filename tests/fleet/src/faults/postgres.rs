@@ -17,7 +17,7 @@ pub struct OpenTransaction {
 
 impl OpenTransaction {
     async fn published(rig: &Rig) -> i64 {
-        rig.fleet.count("SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NOT NULL").await
+        rig.fleet.count("SELECT (SELECT count(*) FROM pipeline.outbox_events) - (SELECT count(*) FROM pipeline.outbox_unpublished)").await
     }
 }
 

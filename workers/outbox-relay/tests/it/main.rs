@@ -56,7 +56,7 @@ impl Bench {
     }
 
     async fn unpublished(&self) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL")
+        sqlx::query_scalar("SELECT count(*) FROM pipeline.outbox_unpublished")
             .fetch_one(&self.database.pool())
             .await
             .unwrap()
