@@ -5,7 +5,8 @@ use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{
-    BackoffConfig, ClientOptions, HeaderMap, HeaderValue, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
+    BackoffConfig, ClientOptions, HeaderMap, HeaderValue, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
+    RetryConfig,
     aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut},
     multipart::MultipartStore,
     path::Path,
@@ -54,7 +55,8 @@ impl Bucket {
             .with_retry(RetryConfig {
                 backoff: BackoffConfig { init_backoff: BACKOFF, max_backoff: BACKOFF_MAX, base: 2.0 },
                 max_retries: config.retries,
-                retry_timeout: config.request_timeout * (u32::try_from(config.retries).unwrap_or(u32::MAX).saturating_add(1)),
+                retry_timeout: config.request_timeout
+                    * (u32::try_from(config.retries).unwrap_or(u32::MAX).saturating_add(1)),
             });
         let builder = match &config.endpoint {
             Some(endpoint) => builder.with_endpoint(endpoint.trim_end_matches('/')),

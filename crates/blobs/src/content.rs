@@ -7,11 +7,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    Blobs, Error, key,
-    spool::Spool,
-    store::Backend,
-};
+use crate::{Blobs, Error, key, spool::Spool, store::Backend};
 
 /// A whole upload on this machine, hashed; in no store yet. Dropped, it is gone.
 pub struct Received {

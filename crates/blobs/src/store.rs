@@ -57,9 +57,9 @@ impl Blobs {
         let own = match &config.residency_file {
             None => config.clone(),
             // Of the other regions nothing stays, not even the place of their keys.
-            Some(file) => std::mem::take(&mut residency.regions).remove(region).ok_or_else(|| {
-                Error::Config(format!("{} has no store for the region {region}", file.display()))
-            })?,
+            Some(file) => std::mem::take(&mut residency.regions)
+                .remove(region)
+                .ok_or_else(|| Error::Config(format!("{} has no store for the region {region}", file.display())))?,
         };
         let url = url::Url::parse(&own.url).map_err(|e| Error::Config(format!("{}: {e}", own.url)))?;
         let (backend, root) = match url.scheme() {
