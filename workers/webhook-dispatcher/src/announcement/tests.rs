@@ -35,6 +35,7 @@ fn all() -> [DocumentEvent; 4] {
             file_name: name(),
             declared_mime: Some("image/png".to_owned()),
             blob: blob(),
+            sha256: Some(CANARY.to_owned()),
         }),
         DocumentEvent::VirusScanned(DocumentVirusScanned {
             document_id: DOCUMENT,
