@@ -25,6 +25,8 @@ CREATE TABLE documents.erasures (
     next_try_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     tries         integer     NOT NULL DEFAULT 0,
     problem       text,
+    -- How often a late settlement asked for another look: one that was under way has not seen what it left.
+    late          integer     NOT NULL DEFAULT 0,
     bytes_gone_at timestamptz,
     -- After a second look: work that was under way at `erased_at` may have stored something after the first one.
     finished_at   timestamptz
@@ -34,9 +36,6 @@ CREATE INDEX erasures_by_tenant ON documents.erasures (tenant, erased_at DESC);
 
 -- The view's tombstone: with it the row holds nothing but ids.
 ALTER TABLE views.document_view ADD COLUMN erased_at timestamptz;
-
--- So that the letters of one key are found; there are few.
-CREATE INDEX outbox_dead_letters_by_key ON pipeline.outbox_events (key) WHERE kind = 'dead_letter';
 
 -- Ends what waits or died under a record's key, at every consumer: the bytes go, and the inbox says that they were discarded. What
 -- `spared` names is left as it is: the event that says why all else goes. A key that is being buried right now is left too; what
@@ -81,7 +80,7 @@ BEGIN
     END LOOP;
     WITH letters AS (
         SELECT DISTINCT consumer, event_id FROM pipeline.outbox_events
-         WHERE kind = 'dead_letter' AND key = of_key AND event_type <> spared AND payload IS NOT NULL
+         WHERE kind = 'dead_letter' AND md5(key) = md5(of_key) AND key = of_key AND event_type <> spared AND payload IS NOT NULL
     ), dead AS (
         SELECT i.consumer, i.event_id, i.event_day
           FROM letters l JOIN pipeline.inbox i ON i.consumer = l.consumer AND i.event_id = l.event_id
@@ -97,7 +96,7 @@ BEGIN
     GET DIAGNOSTICS ended = ROW_COUNT;
     -- Also of letters that were replayed: the rows stay, as the proof of what became of each attempt.
     UPDATE pipeline.outbox_events SET payload = NULL
-     WHERE kind = 'dead_letter' AND key = of_key AND event_type <> spared AND payload IS NOT NULL;
+     WHERE kind = 'dead_letter' AND md5(key) = md5(of_key) AND key = of_key AND event_type <> spared AND payload IS NOT NULL;
     RETURN total + ended;
 END $$;
 
@@ -139,7 +138,9 @@ BEGIN
         UPDATE documents.contents c SET first_document = heir WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 AND heir IS NOT NULL;
         DELETE FROM documents.contents c WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 AND heir IS NULL;
     END IF;
-    DELETE FROM documents.scans s WHERE s.document_id = of_document;
+    IF to_regclass('documents.scans') IS NOT NULL THEN
+        DELETE FROM documents.scans s WHERE s.document_id = of_document;
+    END IF;
     INSERT INTO documents.erasures AS e (document_id, tenant, region, reason, erased_by, sha256)
     VALUES (of_document, d.tenant, d.region, why, by_whom, d.sha256)
     RETURNING e.erased_at INTO erased_at;
@@ -157,6 +158,6 @@ BEGIN
     PERFORM FROM documents.documents x WHERE x.id = ANY (of_documents) ORDER BY x.id FOR KEY SHARE;
     -- A statement of its own: it sees the erasure for whose end the one above has waited.
     RETURN QUERY
-    UPDATE documents.erasures e SET next_try_at = clock_timestamp(), finished_at = NULL
+    UPDATE documents.erasures e SET next_try_at = clock_timestamp(), finished_at = NULL, late = e.late + 1
      WHERE e.document_id = ANY (of_documents) RETURNING e.document_id;
 END $$;

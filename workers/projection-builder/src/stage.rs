@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use docfleet_events::{
-    DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, EventMeta,
-    ScanVerdict, TextOutcome,
+    DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned,
+    EventMeta, ScanVerdict, TextOutcome,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;

@@ -66,11 +66,7 @@ impl<'a> Latest<'a> {
 
 /// Returns the documents whose row says already that they are erased: the topics come in any order, and what is late must
 /// not fill it again.
-async fn count(
-    connection: &mut PgConnection,
-    table: Table,
-    facts: &[Fact<'_>],
-) -> Result<HashSet<Uuid>, sqlx::Error> {
+async fn count(connection: &mut PgConnection, table: Table, facts: &[Fact<'_>]) -> Result<HashSet<Uuid>, sqlx::Error> {
     let mut documents: BTreeMap<Uuid, (&EventMeta, i64)> = BTreeMap::new();
     for fact in facts {
         documents.entry(fact.event.document_id()).or_insert((fact.meta, 0)).1 += 1;
