@@ -1,5 +1,6 @@
 use docfleet_outbox::{Error, Event, EventMeta, Input, apache_avro::Schema, codec, define_event, record_name};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Where bytes lie in the blob store of the event's region.
@@ -112,6 +113,20 @@ pub struct DocumentTextExtracted {
     pub engine: Option<String>,
 }
 
+/// A document was erased: nothing of what it was is said any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "DocumentErasedData")]
+pub struct DocumentErased {
+    pub document_id: Uuid,
+    /// A word, such as `request` or `retention`.
+    pub reason: String,
+    /// By the database's clock.
+    #[serde(with = "docfleet_outbox::micros")]
+    pub erased_at: OffsetDateTime,
+    /// `document-api` for a request of the tenant, `retention`, or the operator's name.
+    pub by: String,
+}
+
 define_event!(DocumentUploaded, topic: "documents.uploaded.v1", aggregate: "document", id: document_id,
               schema: "../../../schemas/documents.uploaded.v1.avsc");
 define_event!(DocumentVirusScanned, topic: "documents.virus-scanned.v1", aggregate: "document", id: document_id,
@@ -120,14 +135,17 @@ define_event!(DocumentDeduplicated, topic: "documents.deduplicated.v1", aggregat
               schema: "../../../schemas/documents.deduplicated.v1.avsc");
 define_event!(DocumentTextExtracted, topic: "documents.text-extracted.v1", aggregate: "document", id: document_id,
               schema: "../../../schemas/documents.text-extracted.v1.avsc");
+define_event!(DocumentErased, topic: "documents.erased.v1", aggregate: "document", id: document_id,
+              schema: "../../../schemas/documents.erased.v1.avsc");
 
-/// Any fact about a document, for consumers that read all four topics.
+/// Any fact about a document, for consumers that read all topics.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DocumentEvent {
     Uploaded(DocumentUploaded),
     VirusScanned(DocumentVirusScanned),
     Deduplicated(DocumentDeduplicated),
     TextExtracted(DocumentTextExtracted),
+    Erased(DocumentErased),
 }
 
 impl DocumentEvent {
@@ -137,6 +155,7 @@ impl DocumentEvent {
             Self::VirusScanned(event) => event.document_id,
             Self::Deduplicated(event) => event.document_id,
             Self::TextExtracted(event) => event.document_id,
+            Self::Erased(event) => event.document_id,
         }
     }
 }
@@ -148,6 +167,7 @@ impl Input for DocumentEvent {
             DocumentVirusScanned::TOPIC,
             DocumentDeduplicated::TOPIC,
             DocumentTextExtracted::TOPIC,
+            DocumentErased::TOPIC,
         ]
     }
 
@@ -164,6 +184,7 @@ impl Input for DocumentEvent {
             Some(DocumentVirusScanned::NAME) => read(writer, datum, Self::VirusScanned),
             Some(DocumentDeduplicated::NAME) => read(writer, datum, Self::Deduplicated),
             Some(DocumentTextExtracted::NAME) => read(writer, datum, Self::TextExtracted),
+            Some(DocumentErased::NAME) => read(writer, datum, Self::Erased),
             other => Err(Error::UnexpectedEvent(other.unwrap_or("not a record").to_owned())),
         }
     }

@@ -1,10 +1,11 @@
 //! The facts of the document flow. Each type is the `data` record of a schema in `schemas/`, checked by a test.
 
 mod document;
+pub mod erasure;
 pub mod trail;
 
 pub use docfleet_outbox::{Event, EventMeta};
 pub use document::{
-    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
-    DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentTextExtracted,
+    DocumentUploaded, DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
 };

@@ -19,7 +19,7 @@ mod write;
 pub use draft::Draft;
 pub use event::Event;
 pub use input::{Input, record_name};
-pub use meta::{EventMeta, derived_event_id};
+pub use meta::{EventMeta, derived_event_id, micros};
 pub use registry::{Registry, RegistryConfig};
 pub use retention::RetentionConfig;
 pub use row::{Kind, OutboxRow, SHARDS, insert_rows, shard_of};

@@ -29,8 +29,8 @@ pub fn derived_event_id(cause: Uuid, consumer: &str, ordinal: u32) -> Uuid {
     Uuid::new_v5(&cause, format!("{consumer}/{ordinal}").as_bytes())
 }
 
-/// Avro's `timestamp-micros` as a serde form.
-mod micros {
+/// Avro's `timestamp-micros` as a serde form, for events too.
+pub mod micros {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use time::OffsetDateTime;
 

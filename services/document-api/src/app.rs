@@ -1,10 +1,13 @@
 use std::sync::Arc;
 
 use docfleet_blobs::Blobs;
-use docfleet_events::DocumentUploaded;
+use docfleet_events::{
+    DocumentUploaded,
+    erasure::{self, ErasureConfig},
+};
 use docfleet_outbox::{Outbox, Registry};
 use docfleet_telemetry::{ServiceConfig, Settings};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -21,6 +24,9 @@ pub struct App {
     pub(crate) blobs: Blobs,
     pub(crate) outbox: Outbox,
     pub(crate) relay_bell: RelayBell,
+    /// Struck when a document is erased.
+    pub(crate) eraser_bell: Arc<Notify>,
+    pub(crate) erasure: Arc<ErasureConfig>,
     /// Where the data of accepted documents lies.
     pub(crate) region: Arc<str>,
     pub(crate) api: Arc<ApiConfig>,
@@ -43,6 +49,8 @@ impl App {
             blobs: Blobs::open_store(&settings.section("blobs")?, &region)?,
             outbox: Outbox::new(registry, &topics.topic_prefix),
             relay_bell: RelayBell::default(),
+            eraser_bell: Arc::default(),
+            erasure: Arc::new(settings.section("erasure")?),
             region: region.into(),
             upload_slots: Arc::new(Semaphore::new(api.uploads_max)),
             api: Arc::new(api),
@@ -51,12 +59,13 @@ impl App {
         })
     }
 
-    /// Registers the schema of the event that uploads write. Must succeed before the first request: an incompatible
+    /// Registers the schemas of the events that uploads and erasures write. Must succeed before the first request: an incompatible
     /// schema has to stop a deployment, not an upload.
     ///
     /// # Errors
     /// [`docfleet_outbox::Error::RegistryUnavailable`] when trying again may help.
     pub async fn pin_schemas(&self) -> Result<(), docfleet_outbox::Error> {
-        self.outbox.registry().pin::<DocumentUploaded>().await.map(drop)
+        self.outbox.registry().pin::<DocumentUploaded>().await?;
+        erasure::pin_schemas(self.outbox.registry()).await
     }
 }

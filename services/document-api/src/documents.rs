@@ -1,7 +1,8 @@
-//! `/v1/documents`: in through [`upload`], out through [`read`], [`list`], [`content`] and [`text`].
+//! `/v1/documents`: in through [`upload`], out through [`read`], [`list`], [`content`] and [`text`], away through [`erase`].
 
 mod accept;
 mod content;
+mod erase;
 mod file_name;
 mod id;
 mod intake;
@@ -13,6 +14,7 @@ mod row;
 mod upload;
 
 pub(crate) use content::{content, text};
+pub(crate) use erase::erase;
 pub(crate) use list::list;
 pub(crate) use read::read;
 pub(crate) use upload::upload;

@@ -12,6 +12,7 @@ mod app;
 mod config;
 mod database;
 mod documents;
+mod eraser;
 mod idempotency;
 mod json;
 pub mod metric;

@@ -12,3 +12,11 @@ pub const UPLOADED_BYTES_TOTAL: &str = "docfleet_http_uploaded_bytes_total";
 pub const CONTENTS_TOTAL: &str = "docfleet_http_contents_total";
 /// Bytes that were not stored because the tenant had them.
 pub const KNOWN_CONTENT_BYTES_TOTAL: &str = "docfleet_http_known_content_bytes_total";
+/// Documents that were erased by a request.
+pub const ERASED_DOCUMENTS_TOTAL: &str = "docfleet_http_erased_documents_total";
+/// Contents whose last document went, and that were deleted from the store.
+pub const ERASED_CONTENTS_TOTAL: &str = "docfleet_erasure_contents_total";
+/// Erasures whose bytes could not be deleted; they are tried again.
+pub const ERASURE_FAILURES_TOTAL: &str = "docfleet_erasure_failures_total";
+/// How long ago the oldest erasure was whose bytes are still there; 0 when there is none.
+pub const ERASURE_OLDEST_SECONDS: &str = "docfleet_erasure_oldest_seconds";

@@ -62,6 +62,8 @@ kinds! {
     NotClean, 409, "not-clean", "Not clean", "The content is given out after a clean verdict only, and the verdict was another.";
     Refused, 409, "refused", "Refused", "The content is not given out: it was refused, and the document's `content.reason` says why.";
     TooManyWebhooks, 409, "too-many-webhooks", "Too many webhooks", "The tenant has as many subscriptions as are allowed; delete one first.";
+    LegalHold, 409, "legal-hold", "Legal hold", "The document must stay for now; who keeps it decides when it may be erased.";
+    Erased, 410, "erased", "Erased", "The document was erased, with all that was made of it. It does not come back.";
     TooLarge, 413, "too-large", "Too large", "The body is larger than is allowed.";
     NotMultipart, 415, "not-multipart", "Not multipart/form-data", "Content-Type must be multipart/form-data with a boundary.";
     NotJson, 415, "not-json", "Not JSON", "Content-Type must be application/json.";

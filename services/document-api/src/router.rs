@@ -32,6 +32,7 @@ pub fn routes() -> Vec<Route> {
         post_("/v1/documents", post(documents::upload)),
         get_("/v1/documents", get(documents::list)),
         get_("/v1/documents/{id}", get(documents::read)),
+        Route { method: Method::DELETE, path: "/v1/documents/{id}", handler: delete(documents::erase) },
         get_("/v1/documents/{id}/content", get(documents::content)),
         get_("/v1/documents/{id}/text", get(documents::text)),
         post_("/v1/webhooks", post(webhooks::create)),

@@ -7,7 +7,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, Error, idempotency, relay_bell, router::router, server};
+use crate::{App, Error, eraser, idempotency, relay_bell, router::router, server};
 
 /// Runs the service until SIGTERM or SIGINT.
 pub async fn run(settings: &Settings) -> Result<(), Error> {
@@ -48,9 +48,10 @@ pub async fn run(settings: &Settings) -> Result<(), Error> {
 pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
     let ringing = tokio::spawn(relay_bell::ring(app.clone(), stop.clone()));
     let expiry = tokio::spawn(idempotency::expire_old_keys(app.clone(), stop.clone()));
+    let erasing = tokio::spawn(eraser::run(app.clone(), stop.clone()));
     server::serve(&app, listener, router(app.clone()), stop).await?;
-    // Both end by `stop`. A panic in one is on standard error, and none of what they do is a promise.
-    drop(tokio::join!(ringing, expiry));
+    // All end by `stop`. A panic in one is on standard error; what the eraser did not do, the next process does.
+    drop(tokio::join!(ringing, expiry, erasing));
     app.pool.close().await;
     Ok(())
 }

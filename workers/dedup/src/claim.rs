@@ -1,6 +1,6 @@
 //! What the name and the sender say a document is, against what it is.
 
-use crate::sniff::{Kind, Sniffed};
+use crate::sniff::{Flaw, Kind, Sniffed};
 
 /// Why a document is refused; a closed set, the `reason` of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,22 @@ pub enum Refusal {
     TypeNotAccepted,
     /// Its bytes are of two types at once; one reader shows what another does not.
     TypeAmbiguous,
+    Encrypted,
+    Macros,
+    ArchiveNested,
+    ArchiveBomb,
+}
+
+impl From<Flaw> for Refusal {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::Ambiguous => Self::TypeAmbiguous,
+            Flaw::Encrypted => Self::Encrypted,
+            Flaw::Macros => Self::Macros,
+            Flaw::ArchiveNested => Self::ArchiveNested,
+            Flaw::ArchiveBomb => Self::ArchiveBomb,
+        }
+    }
 }
 
 impl Refusal {
@@ -19,6 +35,10 @@ impl Refusal {
             Self::TypeMismatch => "type-mismatch",
             Self::TypeNotAccepted => "type-not-accepted",
             Self::TypeAmbiguous => "type-ambiguous",
+            Self::Encrypted => "encrypted",
+            Self::Macros => "macros",
+            Self::ArchiveNested => "archive-nested",
+            Self::ArchiveBomb => "archive-bomb",
         }
     }
 }
@@ -31,8 +51,9 @@ pub fn judge(sniffed: Sniffed, file_name: &str, declared_mime: Option<&str>) -> 
         // Nothing can not lie. That it has nothing to read is the reader's fact.
         return Ok(());
     }
-    if sniffed.is_ambiguous {
-        return Err(Refusal::TypeAmbiguous);
+    // Before the claims: it is the clearer reason, and true whatever is claimed.
+    if let Some(flaw) = sniffed.flaw {
+        return Err(flaw.into());
     }
     let declared = declared_mime.map(normal).filter(|mime| mime != kind.mime());
     for claim in [of_extension(file_name), declared.map_or(Claim::Nothing, |mime| of_mime(&mime))] {

@@ -4,7 +4,7 @@ use std::{
 };
 
 use docfleet_blobs::{Blobs, BlobsConfig, content_hash};
-use docfleet_events::{DedupOutcome, DocumentDeduplicated, DocumentVirusScanned, ScanVerdict};
+use docfleet_events::{DedupOutcome, DocumentDeduplicated, DocumentVirusScanned, ScanVerdict, erasure::erased_of};
 use docfleet_pipeline::{
     Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
 };
@@ -29,6 +29,8 @@ mod reason {
     pub const BLOB_SIZE_DIFFERS: &str = "blob-size-differs";
     pub const BLOB_STORE_REFUSES: &str = "blob-store-refuses";
     pub const BLOB_STORE_UNAVAILABLE: &str = "blob-store-unavailable";
+    /// For a moment; the next try finds another one.
+    pub const FIRST_DOCUMENT_ERASED: &str = "first-document-erased";
     pub const REGION_FOREIGN: &str = "region-foreign";
     pub const STORE_OF_OTHER_REGION: &str = "store-of-other-region";
 }
@@ -42,6 +44,8 @@ pub struct Dedup {
 
 #[derive(Debug)]
 pub enum Finding {
+    /// Its bytes are not there: the document was erased meanwhile, or something is wrong.
+    Gone,
     /// Infected or unscannable: its bytes are not touched, and the flow ends here.
     NotClean,
     Refused {
@@ -88,7 +92,10 @@ impl Handler for Dedup {
             let detail = "the event's key is not the one of a content of its tenant";
             return Err(Failure::poison(reason::BLOB_KEY_INVALID, detail));
         };
-        let blob = self.blobs.open(&event.blob.key).await.map_err(of_blob)?;
+        let blob = match self.blobs.open(&event.blob.key).await {
+            Err(docfleet_blobs::Error::NotFound) => return Ok(Finding::Gone),
+            opened => opened.map_err(of_blob)?,
+        };
         let identity = identify(blob.bytes).await.map_err(of_blob)?;
         if i64::try_from(identity.size_bytes) != Ok(event.blob.size_bytes) {
             let detail = format!("{} bytes were uploaded, {} are there", event.blob.size_bytes, identity.size_bytes);
@@ -106,9 +113,20 @@ impl Handler for Dedup {
     }
 
     async fn record(&self, batch: &[Found], settlement: &mut Settlement<'_>) -> Recorded {
-        let accepted: Vec<Content> = batch.iter().filter_map(content_of).collect();
+        let documents: Vec<Uuid> = batch.iter().map(|worked| worked.message.event.document_id).collect();
+        let erased = erased_of(settlement.connection(), &documents).await.map_err(|e| of_database(&e))?;
+        let living = || batch.iter().filter(|worked| !erased.contains(&worked.message.event.document_id));
+        if living().any(|worked| matches!(worked.finding, Finding::Gone)) {
+            return Err(of_blob(docfleet_blobs::Error::NotFound));
+        }
+        let accepted: Vec<Content> = living().filter_map(content_of).collect();
         let firsts = contents::claim(settlement.connection(), &accepted).await.map_err(|e| of_database(&e))?;
-        for worked in batch {
+        // Nobody is told that a document is the duplicate of one that is being erased: its heir is found in the next try.
+        let named: Vec<Uuid> = firsts.values().copied().collect();
+        if !erased_of(settlement.connection(), &named).await.map_err(|e| of_database(&e))?.is_empty() {
+            return Err(Failure::transient(reason::FIRST_DOCUMENT_ERASED, "the content gets another first document"));
+        }
+        for worked in living() {
             let first = content_of(worked).and_then(|content| firsts.get(&content.key()).copied());
             if let Finding::Accepted { first_document, .. } = &worked.finding {
                 *first_document.lock().unwrap_or_else(PoisonError::into_inner) = first;
@@ -158,7 +176,7 @@ fn deduplicated(
     first: Option<Uuid>,
 ) -> Option<DocumentDeduplicated> {
     let (identity, outcome, duplicate_of, refusal) = match finding {
-        Finding::NotClean => return None,
+        Finding::NotClean | Finding::Gone => return None,
         Finding::Refused { identity, refusal } => {
             (identity, DedupOutcome::Refused, None, Some(refusal.as_str().to_owned()))
         }
@@ -182,10 +200,15 @@ fn deduplicated(
 fn count(worked: &Found) {
     let (outcome, reason) = match &worked.finding {
         Finding::NotClean => ("not-clean", ""),
+        Finding::Gone => ("erased", ""),
         Finding::Refused { refusal, .. } => ("refused", refusal.as_str()),
         Finding::Accepted { first_document, .. } => {
             let first = *first_document.lock().unwrap_or_else(PoisonError::into_inner);
-            if first == Some(worked.message.event.document_id) { ("unique", "") } else { ("duplicate", "") }
+            match first {
+                None => ("erased", ""),
+                Some(first) if first == worked.message.event.document_id => ("unique", ""),
+                Some(_) => ("duplicate", ""),
+            }
         }
     };
     metrics::counter!(metric::OUTCOMES_TOTAL, "outcome" => outcome, "reason" => reason).increment(1);

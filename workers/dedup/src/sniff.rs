@@ -2,9 +2,11 @@
 
 mod office;
 mod text;
+mod trace;
 
 use office::Tail;
 use text::TextProbe;
+use trace::Trace;
 
 /// A type of document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +56,36 @@ impl Kind {
     pub fn is_text(self) -> bool {
         matches!(self, Self::Text | Self::Csv)
     }
+
+    fn is_picture(self) -> bool {
+        matches!(self, Self::Png | Self::Jpeg | Self::Tiff | Self::Gif | Self::Bmp | Self::Webp)
+    }
+
+    fn alone(self) -> Sniffed {
+        Sniffed { kind: self, flaw: None }
+    }
+}
+
+/// What is wrong with a document whatever its type and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Other readers may see another type, or other content, in the same bytes.
+    Ambiguous,
+    /// Nobody but its sender can read it.
+    Encrypted,
+    /// An office document with a program in it.
+    Macros,
+    /// An archive in an office document.
+    ArchiveNested,
+    /// An office document that unpacks to far more than it has.
+    ArchiveBomb,
 }
 
 /// The result for a whole document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sniffed {
     pub kind: Kind,
-    /// Other readers may see another type in the same bytes.
-    pub is_ambiguous: bool,
+    pub flaw: Option<Flaw>,
 }
 
 /// Enough for every signature we look for, and for the lines that tell CSV from prose.
@@ -69,6 +93,8 @@ const HEAD_BYTES: usize = 8 * 1024;
 /// Where readers of PDF still look for its beginning (ISO 32000-1, note on Annex H.3.4.1).
 const PDF_HEAD_BYTES: usize = 1_024;
 const PDF: &[u8] = b"%PDF-";
+/// The container of old Office documents, and of encrypted new ones.
+const OLE: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
 const UNKNOWN: Kind = Kind::Other("application/octet-stream");
 
 /// Sees the bytes of a document in order. Holds its head and its tail.
@@ -77,6 +103,8 @@ pub struct Sniffer {
     head: Vec<u8>,
     tail: Tail,
     text: TextProbe,
+    trace: Trace,
+    size_bytes: u64,
 }
 
 impl Sniffer {
@@ -85,30 +113,46 @@ impl Sniffer {
         self.head.extend_from_slice(chunk.get(..missing).unwrap_or_default());
         self.tail.observe(chunk);
         self.text.observe(chunk);
+        self.trace.observe(chunk);
+        self.size_bytes += chunk.len() as u64;
     }
 
     /// After the last byte.
     pub fn finish(&self) -> Sniffed {
-        let kind = self.kind();
-        let early = self.head.get(..PDF_HEAD_BYTES.min(self.head.len())).unwrap_or_default();
-        let also_pdf = kind != Kind::Pdf && early.windows(PDF.len()).any(|window| window == PDF);
-        let also_zip = !starts_as_zip(&self.head) && self.tail.ends_as_zip();
-        Sniffed { kind, is_ambiguous: also_pdf || also_zip }
+        let Sniffed { kind, flaw } = self.kind();
+        let flaw = if self.is_ambiguous(kind) { Some(Flaw::Ambiguous) } else { flaw };
+        Sniffed { kind, flaw }
     }
 
-    fn kind(&self) -> Kind {
+    fn is_ambiguous(&self, kind: Kind) -> bool {
+        let early = self.head.get(..PDF_HEAD_BYTES).unwrap_or(&self.head);
+        let also_pdf = kind != Kind::Pdf && early.windows(PDF.len()).any(|window| window == PDF);
+        let also_zip = !starts_as_zip(&self.head) && self.tail.ends_as_zip();
+        let also_page = match kind {
+            Kind::Pdf => text::names_markup(early),
+            // A program that is written around a picture's first bytes: `GIF89a=1;…`, `GIF89a/*…`.
+            Kind::Gif | Kind::Webp if self.text.is_text() => true,
+            Kind::Gif if self.head.get(6..8) == Some(b"/*") => true,
+            _ => kind.is_picture() && (self.trace.active || self.trace.archive || self.tail.holds_zip()),
+        };
+        also_pdf || also_zip || also_page
+    }
+
+    fn kind(&self) -> Sniffed {
         let head = self.head.as_slice();
         if head.is_empty() {
-            Kind::Empty
+            Kind::Empty.alone()
         } else if let Some(kind) = by_signature(head) {
-            kind
+            kind.alone()
         } else if starts_as_zip(head) {
-            self.tail.office_kind(head).unwrap_or(Kind::Other("application/zip"))
+            self.tail.archive(head, self.size_bytes)
         } else if self.text.is_text() {
             // Before the catalogue: it takes prose for programs ("MZ", "BM") by its first two letters.
-            text::kind(head)
+            text::kind(head).alone()
+        } else if head.starts_with(OLE) && self.trace.encrypted_package {
+            Sniffed { kind: Kind::Other("application/encrypted"), flaw: Some(Flaw::Encrypted) }
         } else {
-            catalogued(head)
+            catalogued(head).alone()
         }
     }
 }

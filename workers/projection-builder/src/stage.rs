@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use docfleet_events::{
-    DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, EventMeta,
-    ScanVerdict, TextOutcome,
+    DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned,
+    EventMeta, ScanVerdict, TextOutcome,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
@@ -23,6 +23,7 @@ pub(crate) type Uploaded<'a> = BTreeMap<Uuid, At<'a, DocumentUploaded>>;
 pub(crate) type VirusScanned<'a> = BTreeMap<Uuid, At<'a, DocumentVirusScanned>>;
 pub(crate) type Deduplicated<'a> = BTreeMap<Uuid, At<'a, DocumentDeduplicated>>;
 pub(crate) type TextExtracted<'a> = BTreeMap<Uuid, At<'a, DocumentTextExtracted>>;
+pub(crate) type Erased<'a> = BTreeMap<Uuid, At<'a, DocumentErased>>;
 
 pub(crate) async fn uploaded(
     connection: &mut PgConnection,
@@ -133,6 +134,31 @@ pub(crate) async fn text_extracted(
     .bind(column(events, |e| e.confidence))
     .bind(column(events, |e| e.text.as_ref().map(|text| storable(&text.key))))
     .bind(column(events, |e| e.excerpt.as_deref().map(storable)))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Owns the whole row: what is left says whose it was and that it is gone. After all other stages of a batch.
+pub(crate) async fn erased(
+    connection: &mut PgConnection,
+    table: Table,
+    events: &Erased<'_>,
+) -> Result<(), sqlx::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    // A new row, and not columns set to NULL: none can be forgotten, also of those to come.
+    sqlx::query(AssertSqlSafe(format!(
+        r"WITH gone AS (
+              DELETE FROM {table} WHERE document_id = ANY($1) RETURNING document_id, tenant, region, version, updated_at)
+          INSERT INTO {table} (document_id, tenant, region, version, updated_at, erased_at)
+          SELECT g.*, u.at
+            FROM gone g JOIN UNNEST($1::uuid[], $2::timestamptz[]) AS u (document_id, at) USING (document_id)
+           ORDER BY g.document_id"
+    )))
+    .bind(documents(events))
+    .bind(times(events))
     .execute(connection)
     .await?;
     Ok(())

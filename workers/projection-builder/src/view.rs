@@ -3,7 +3,7 @@
 //! First each event is counted, which makes the rows that are missing and locks all of them in the order of their ids, so
 //! that two settlements with the same documents can not deadlock. Then each stage writes its own columns and no others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use docfleet_events::{DocumentEvent, EventMeta};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -25,13 +25,14 @@ pub struct Fact<'a> {
 ///
 /// Statements: one and one more per kind of event in the batch, whatever its size.
 pub async fn apply(connection: &mut PgConnection, table: Table, facts: &[Fact<'_>]) -> Result<(), sqlx::Error> {
-    count(connection, table, facts).await?;
+    let erased = count(connection, table, facts).await?;
     let mut latest = Latest::default();
-    facts.iter().for_each(|fact| latest.add(*fact));
+    facts.iter().filter(|fact| !erased.contains(&fact.event.document_id())).for_each(|fact| latest.add(*fact));
     stage::uploaded(connection, table, &latest.uploaded).await?;
     stage::virus_scanned(connection, table, &latest.virus_scanned).await?;
     stage::deduplicated(connection, table, &latest.deduplicated).await?;
-    stage::text_extracted(connection, table, &latest.text_extracted).await
+    stage::text_extracted(connection, table, &latest.text_extracted).await?;
+    stage::erased(connection, table, &latest.erased).await
 }
 
 /// The last event of each kind and document: an UPDATE can not choose between two.
@@ -41,6 +42,7 @@ struct Latest<'a> {
     virus_scanned: stage::VirusScanned<'a>,
     deduplicated: stage::Deduplicated<'a>,
     text_extracted: stage::TextExtracted<'a>,
+    erased: stage::Erased<'a>,
 }
 
 impl<'a> Latest<'a> {
@@ -57,31 +59,35 @@ impl<'a> Latest<'a> {
             DocumentEvent::VirusScanned(event) => keep(&mut self.virus_scanned, document, meta, event),
             DocumentEvent::Deduplicated(event) => keep(&mut self.deduplicated, document, meta, event),
             DocumentEvent::TextExtracted(event) => keep(&mut self.text_extracted, document, meta, event),
+            DocumentEvent::Erased(event) => keep(&mut self.erased, document, meta, event),
         }
     }
 }
 
-async fn count(connection: &mut PgConnection, table: Table, facts: &[Fact<'_>]) -> Result<(), sqlx::Error> {
+/// Returns the documents whose row says already that they are erased: the topics come in any order, and what is late must
+/// not fill it again.
+async fn count(connection: &mut PgConnection, table: Table, facts: &[Fact<'_>]) -> Result<HashSet<Uuid>, sqlx::Error> {
     let mut documents: BTreeMap<Uuid, (&EventMeta, i64)> = BTreeMap::new();
     for fact in facts {
         documents.entry(fact.event.document_id()).or_insert((fact.meta, 0)).1 += 1;
     }
     if documents.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
-    sqlx::query(AssertSqlSafe(format!(
+    let counted: Vec<(Uuid, bool)> = sqlx::query_as(AssertSqlSafe(format!(
         r"INSERT INTO {table} AS v (document_id, tenant, region, version, updated_at)
           SELECT u.*, clock_timestamp()
             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[]) AS u (document_id, tenant, region, events)
            ORDER BY u.document_id
           ON CONFLICT (document_id) DO UPDATE
-             SET version = v.version + excluded.version, updated_at = excluded.updated_at"
+             SET version = v.version + excluded.version, updated_at = excluded.updated_at
+          RETURNING document_id, erased_at IS NOT NULL"
     )))
     .bind(documents.keys().copied().collect::<Vec<_>>())
     .bind(documents.values().map(|(meta, _)| meta.tenant.as_str()).collect::<Vec<_>>())
     .bind(documents.values().map(|(meta, _)| meta.region.as_str()).collect::<Vec<_>>())
     .bind(documents.values().map(|(_, events)| *events).collect::<Vec<_>>())
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(counted.into_iter().filter_map(|(document, is_erased)| is_erased.then_some(document)).collect())
 }

@@ -56,6 +56,7 @@ enum Facts<'a> {
     Uploaded {},
     Scanned { verdict: ScanVerdict, signature: Option<&'a str>, reason: Option<&'a str> },
     Deduplicated { outcome: DedupOutcome, duplicate_of: Option<Uuid>, reason: Option<&'a str>, mime: &'a str },
+    Erased { reason: &'a str },
     Read { outcome: TextOutcome, reason: Option<&'a str>, page_count: usize, confidence: Option<f64> },
 }
 
@@ -95,6 +96,7 @@ fn facts_of(event: &DocumentEvent) -> (&'static str, Facts<'_>) {
                 mime: &e.mime,
             },
         ),
+        DocumentEvent::Erased(e) => ("document.erased", Facts::Erased { reason: &e.reason }),
         DocumentEvent::TextExtracted(e) => (
             "document.text_extracted",
             Facts::Read {

@@ -34,11 +34,11 @@ pub const SETTLEMENTS: &[Check] = &[
         pass: Pass::Settlements,
         says: "dead or discarded messages without their dead letter",
         what_to_do: "A settlement writes both or none, so somebody edited a table. The bytes may still be on the original topic.",
-        // What a command drops never died: its record is an operator's action.
+        // What a command drops, or goes with its document, need not have died: its record is an operator's action.
         sql: r#"SELECT count(*) OVER () AS total, i.consumer, i.event_id AS id,
                        format('%s of attempt %s, read at %s[%s]@%s', i.outcome, i.attempt, i.topic, i.partition, i."offset") AS detail
                   FROM audit_settled i, audit_scope
-                 WHERE i.outcome IN ('dead', 'discarded') AND i.reason IS DISTINCT FROM 'dropped-by-command' AND $1::float8 IS NOT NULL AND i.settled_at >= pruned_before
+                 WHERE i.outcome IN ('dead', 'discarded') AND coalesce(i.reason, '') NOT IN ('dropped-by-command', 'erased') AND $1::float8 IS NOT NULL AND i.settled_at >= pruned_before
                    AND NOT EXISTS (SELECT FROM pipeline.outbox_events o WHERE o.kind = 'dead_letter'
                                       AND o.consumer = i.consumer AND o.event_id = i.event_id AND o.attempt = i.attempt)
                  ORDER BY i.consumer, i.event_id LIMIT 20"#,

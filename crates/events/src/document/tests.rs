@@ -42,6 +42,12 @@ fn uploaded() -> DocumentUploaded {
 #[test]
 fn every_event_survives_its_schema() {
     round_trips(uploaded());
+    round_trips(DocumentErased {
+        document_id: Uuid::from_u128(9),
+        reason: "request".into(),
+        erased_at: meta().occurred_at,
+        by: "document-api".into(),
+    });
     for verdict in [ScanVerdict::Clean, ScanVerdict::Infected, ScanVerdict::Unscannable] {
         round_trips(DocumentVirusScanned {
             document_id: Uuid::from_u128(9),

@@ -200,7 +200,7 @@ async fn insert(connection: &mut PgConnection, app: &App, upload: &Received) -> 
     .await
 }
 
-fn of_outbox(error: docfleet_outbox::Error) -> Problem {
+pub(super) fn of_outbox(error: docfleet_outbox::Error) -> Problem {
     match error {
         docfleet_outbox::Error::Database(error) => error.into(),
         docfleet_outbox::Error::RegistryUnavailable(_) => {

@@ -6,7 +6,8 @@ use axum::{
 };
 
 use super::{
-    id::{DocumentId, no_such_document},
+    erase::gone_or_unknown,
+    id::DocumentId,
     represent::{Document, etag_of},
     row::DocumentRow,
 };
@@ -30,7 +31,10 @@ pub(crate) async fn read(
 }
 
 pub(super) async fn find(app: &App, tenant: &Tenant, id: uuid::Uuid) -> Result<DocumentRow, Problem> {
-    DocumentRow::find(&app.pool, tenant, id).await?.ok_or_else(no_such_document)
+    match DocumentRow::find(&app.pool, tenant, id).await? {
+        Some(row) => Ok(row),
+        None => Err(gone_or_unknown(app, tenant, id).await?),
+    }
 }
 
 /// If-None-Match (RFC 9110 §13.1.2): a list, compared weakly. Our tags hold no comma.

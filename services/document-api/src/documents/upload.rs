@@ -171,7 +171,10 @@ impl Upload {
             r"SELECT id, tenant, region, file_name, size_bytes, declared_mime, created_at
                 FROM documents.documents WHERE id = $1",
         );
-        Ok(created(accepted.bind(document_id).fetch_one(&self.app.pool).await?, true))
+        match accepted.bind(document_id).fetch_optional(&self.app.pool).await? {
+            Some(accepted) => Ok(created(accepted, true)),
+            None => Err(Problem::of(Kind::Erased)),
+        }
     }
 
     async fn nothing_more(&mut self) -> Result<(), Problem> {

@@ -5,6 +5,7 @@
 mod content;
 mod contents;
 mod contract;
+mod erasure;
 mod form;
 mod idempotency;
 mod listing;

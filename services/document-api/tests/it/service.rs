@@ -148,6 +148,10 @@ impl Service {
         }
     }
 
+    pub fn blob_path(&self, key: &str) -> PathBuf {
+        self.blobs.path().join(key)
+    }
+
     pub fn put_blob(&self, key: &str, content: &[u8]) {
         let path = self.blobs.path().join(key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

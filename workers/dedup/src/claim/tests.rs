@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn verdict(kind: Kind, file_name: &str, declared: &str) -> Result<(), Refusal> {
-    judge(Sniffed { kind, is_ambiguous: false }, file_name, Some(declared).filter(|d| !d.is_empty()))
+    judge(Sniffed { kind, flaw: None }, file_name, Some(declared).filter(|d| !d.is_empty()))
 }
 
 const EXE: Kind = Kind::Other("application/vnd.microsoft.portable-executable");
@@ -73,14 +73,22 @@ fn an_honest_document_of_another_type_is_not_accepted() {
 #[test]
 fn an_empty_file_can_not_lie_and_an_ambiguous_one_always_does() {
     assert_eq!(verdict(Kind::Empty, "a.exe", "application/pdf"), Ok(()));
-    let two = Sniffed { kind: Kind::Pdf, is_ambiguous: true };
+    let two = Sniffed { kind: Kind::Pdf, flaw: Some(Flaw::Ambiguous) };
     assert_eq!(judge(two, "a.pdf", Some("application/pdf")), Err(Refusal::TypeAmbiguous));
+}
+
+#[test]
+fn what_is_wrong_with_the_bytes_is_the_reason_whatever_is_claimed() {
+    let encrypted = Sniffed { kind: Kind::Other("application/encrypted"), flaw: Some(Flaw::Encrypted) };
+    for name in ["letter.docx", "letter.exe", "letter"] {
+        assert_eq!(judge(encrypted, name, Some("text/html")), Err(Refusal::Encrypted), "{name}");
+    }
 }
 
 proptest! {
     #[test]
     fn whatever_the_claims_say_an_unaccepted_type_never_passes(name in ".{0,20}(\\.[a-z0-9]{1,4})?", declared in proptest::option::of("[a-z*]{0,11}/[a-z.+*-]{0,20}(; ?.*)?")) {
-        let sniffed = Sniffed { kind: EXE, is_ambiguous: false };
+        let sniffed = Sniffed { kind: EXE, flaw: None };
         prop_assert!(judge(sniffed, &name, declared.as_deref()).is_err());
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::Kind;
+use super::{Flaw, Kind, Sniffed};
 
 /// A directory that lies farther from the document's end is not read: some 3,000 members.
 const TAIL_BYTES_MAX: usize = 256 * 1024;
@@ -28,38 +28,63 @@ impl Tail {
         self.end_of_directory().is_some()
     }
 
-    /// Of a document that begins as a ZIP with `head`.
-    pub fn office_kind(&self, head: &[u8]) -> Option<Kind> {
-        let names = self.names()?;
-        let has = |name: &str| names.contains(name.as_bytes());
-        let is_ooxml = has("[Content_Types].xml");
-        let macros = names.iter().any(|name| name.ends_with(b"vbaProject.bin"));
-        match () {
-            // A program in the clothes of a document.
-            () if is_ooxml && macros => Some(Kind::Other("application/vnd.ms-office.macro-enabled")),
-            () if is_ooxml && has("word/document.xml") => Some(Kind::Docx),
-            () if is_ooxml && has("xl/workbook.xml") => Some(Kind::Xlsx),
-            () if has("mimetype") && has("content.xml") && opens_as_odt(head) => Some(Kind::Odt),
-            () => None,
-        }
+    /// An archive near the end, also one with something behind it: most readers of archives look for it.
+    pub fn holds_zip(&self) -> bool {
+        let last = self.bytes.len().saturating_sub(END_OF_DIRECTORY_BYTES);
+        let from = last.saturating_sub(usize::from(u16::MAX));
+        (from..=last).any(|at| {
+            self.bytes.get(at..at + 4) == Some(END_OF_DIRECTORY)
+                && number(&self.bytes, at + 12, 4)
+                    .and_then(|size| self.bytes.get(at.checked_sub(size)?..))
+                    .is_some_and(|directory| directory.starts_with(DIRECTORY_ENTRY))
+        })
+    }
+
+    /// Of a document that begins as a ZIP with `head` and has `size_bytes`.
+    pub fn archive(&self, head: &[u8], size_bytes: u64) -> Sniffed {
+        let Some(members) = self.members() else { return Kind::Other(ZIP).alone() };
+        let names: HashSet<&[u8]> = members.iter().map(|member| member.name).collect();
+        let kind = office_kind(&names, head);
+        let flaw = if names.len() < members.len() {
+            // Of two members with one name each reader takes another.
+            Some(Flaw::Ambiguous)
+        } else if members.iter().any(|member| member.is_encrypted) {
+            Some(Flaw::Encrypted)
+        } else if kind == Kind::Other(ZIP) {
+            // Another archive; it is not accepted whatever is in it.
+            None
+        } else if names.iter().any(|name| is_macro(name)) {
+            Some(Flaw::Macros)
+        } else if names.iter().any(|name| NESTED.iter().any(|end| ends_with(name, end))) {
+            Some(Flaw::ArchiveNested)
+        } else {
+            is_bomb(&members, size_bytes).then_some(Flaw::ArchiveBomb)
+        };
+        let kind = if flaw == Some(Flaw::Macros) { Kind::Other(MACROS) } else { kind };
+        Sniffed { kind, flaw }
     }
 
     /// None when the directory is not one we can read: ZIP64, several disks, cut off, too long.
-    fn names(&self) -> Option<HashSet<&[u8]>> {
+    fn members(&self) -> Option<Vec<Member<'_>>> {
         let end = self.end_of_directory()?;
         let entries = number(&self.bytes, end + 10, 2)?;
         let mut directory = self.bytes.get(end.checked_sub(number(&self.bytes, end + 12, 4)?)?..end)?;
-        let mut names = HashSet::new();
+        let mut members = Vec::new();
         for _ in 0..entries {
             if !directory.starts_with(DIRECTORY_ENTRY) {
                 return None;
             }
-            let length = |at| number(directory, at, 2);
-            let (name, extra, comment) = (length(28)?, length(30)?, length(32)?);
-            names.insert(directory.get(DIRECTORY_ENTRY_BYTES..DIRECTORY_ENTRY_BYTES + name)?);
+            let field = |at, width| number(directory, at, width);
+            let (name, extra, comment) = (field(28, 2)?, field(30, 2)?, field(32, 2)?);
+            members.push(Member {
+                name: directory.get(DIRECTORY_ENTRY_BYTES..DIRECTORY_ENTRY_BYTES + name)?,
+                is_encrypted: field(8, 2)? & 1 != 0,
+                packed_bytes: field(20, 4)? as u64,
+                bytes: field(24, 4)? as u64,
+            });
             directory = directory.get(DIRECTORY_ENTRY_BYTES + name + extra + comment..)?;
         }
-        directory.is_empty().then_some(names)
+        directory.is_empty().then_some(members)
     }
 
     /// A directory is one only if its comment ends exactly with the document.
@@ -69,6 +94,60 @@ impl Tail {
             self.bytes.get(at..at + 4) == Some(END_OF_DIRECTORY) && number(&self.bytes, at + 20, 2) == Some(last - at)
         })
     }
+}
+
+struct Member<'d> {
+    name: &'d [u8],
+    is_encrypted: bool,
+    packed_bytes: u64,
+    /// As the directory says. Who unpacks it counts for himself.
+    bytes: u64,
+}
+
+const ZIP: &str = "application/zip";
+const MACROS: &str = "application/vnd.ms-office.macro-enabled";
+/// Archives within a document: of no use to a reader, and nobody looks into them.
+const NESTED: [&str; 14] =
+    [".zip", ".jar", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".tar", ".cab", ".iso", ".lzh", ".ace"];
+/// Unpacked. A report of a thousand pages has some 20 MB.
+const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Above this a ratio is looked at: a short document of many blanks has a high one.
+const UNPACKED_BYTES_FREE: u64 = 32 * 1024 * 1024;
+/// XML packs to a tenth, tables of one value to a hundredth.
+const RATIO_MAX: u64 = 200;
+
+fn office_kind(names: &HashSet<&[u8]>, head: &[u8]) -> Kind {
+    let has = |name: &str| names.contains(name.as_bytes());
+    let is_ooxml = has("[Content_Types].xml");
+    match () {
+        () if is_ooxml && has("word/document.xml") => Kind::Docx,
+        () if is_ooxml && has("xl/workbook.xml") => Kind::Xlsx,
+        () if is_ooxml && names.iter().any(|name| is_macro(name)) => Kind::Other(MACROS),
+        () if has("mimetype") && has("content.xml") && opens_as_odt(head) => Kind::Odt,
+        () => Kind::Other(ZIP),
+    }
+}
+
+/// A program in the clothes of a document: VBA, Excel 4 macro sheets and ActiveX controls, Basic and scripts of LibreOffice.
+fn is_macro(name: &[u8]) -> bool {
+    let begins = |with: &str| name.get(..with.len()).is_some_and(|n| n.eq_ignore_ascii_case(with.as_bytes()));
+    ends_with(name, "vbaproject.bin")
+        || ends_with(name, "vbadata.xml")
+        || ["xl/macrosheets/", "word/activex/", "xl/activex/", "basic/", "scripts/"].iter().any(|with| begins(with))
+}
+
+fn ends_with(name: &[u8], end: &str) -> bool {
+    let at = name.len().checked_sub(end.len());
+    at.and_then(|at| name.get(at..)).is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
+}
+
+/// Unpacks to far more than it has, or has members that lie over each other: 42 kB become petabytes that way.
+fn is_bomb(members: &[Member<'_>], size_bytes: u64) -> bool {
+    let sum = |of: fn(&Member<'_>) -> u64| members.iter().map(of).fold(0_u64, u64::saturating_add);
+    let (packed, unpacked) = (sum(|m| m.packed_bytes), sum(|m| m.bytes));
+    packed > size_bytes
+        || unpacked > UNPACKED_BYTES_MAX
+        || (unpacked > UNPACKED_BYTES_FREE && unpacked / size_bytes.max(1) > RATIO_MAX)
 }
 
 /// OpenDocument states its type in its first member, `mimetype`, stored as it is (OpenDocument 1.3, part 2, §3.3).

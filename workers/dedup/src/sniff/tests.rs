@@ -18,8 +18,8 @@ fn sniffed(bytes: &[u8]) -> Sniffed {
 
 /// The kind of bytes that are of one type only.
 fn kind(bytes: impl AsRef<[u8]>) -> Kind {
-    let Sniffed { kind, is_ambiguous } = sniffed(bytes.as_ref());
-    assert!(!is_ambiguous, "{kind:?}");
+    let Sniffed { kind, flaw } = sniffed(bytes.as_ref());
+    assert_eq!(flaw, None, "{kind:?}");
     kind
 }
 
@@ -135,8 +135,6 @@ fn what_is_not_accepted_has_its_name() {
     }
     assert_eq!(kind(zip(b"", &["a.txt"])), Kind::Other("application/zip"));
     assert_eq!(kind(zip(b"", &["META-INF/MANIFEST.MF", "A.class"])), Kind::Other("application/zip"));
-    let macros = ["[Content_Types].xml", "word/document.xml", "word/vbaProject.bin"];
-    assert_eq!(kind(zip(b"", &macros)), Kind::Other("application/vnd.ms-office.macro-enabled"));
     let template = [Kind::Odt.mime(), "-template"].concat();
     assert_eq!(kind(zip(template.as_bytes(), &["mimetype", "content.xml"])), Kind::Other("application/zip"));
 }
@@ -151,7 +149,7 @@ fn a_binary_byte_far_behind_the_head_ends_a_text() {
 
 #[test]
 fn two_types_in_one_file_are_ambiguous() {
-    let ambiguous = |bytes: &[u8]| sniffed(bytes).is_ambiguous;
+    let ambiguous = |bytes: &[u8]| sniffed(bytes).flaw == Some(Flaw::Ambiguous);
     assert!(ambiguous(b"GIF89a\x01\0\x01\0\0\0;\n%PDF-1.4\n"));
     assert!(ambiguous(b"a text that says %PDF-1.7 early on"));
     assert!(ambiguous(&[b"\x89PNG\r\n\x1a\n".as_slice(), &zip(b"", &DOCX)].concat()));
@@ -161,6 +159,81 @@ fn two_types_in_one_file_are_ambiguous() {
     assert!(!ambiguous(late.as_bytes()), "no reader looks there");
     let attached = [b"%PDF-1.7\n".as_slice(), &zip(b"", &DOCX), b"\n%%EOF\n"].concat();
     assert!(!ambiguous(&attached), "an archive inside of a PDF is an attachment");
+}
+
+#[test]
+fn a_picture_with_a_program_or_an_archive_in_it_is_ambiguous() {
+    let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0IEND\xae\x42\x60\x82".as_slice();
+    let archive = zip(b"", &["a.txt"]);
+    for tail in [
+        b"<?php system($_GET['c']);".as_slice(),
+        b"<ScRiPt src=//x></ScRiPt>",
+        b"<!DOCTYPE html><p>",
+        b"Rar!\x1a\x07\x01\0",
+        b"7z\xbc\xaf\x27\x1c\0\x04",
+        &[archive.as_slice(), b"and bytes behind it"].concat(),
+    ] {
+        let far = [png, &vec![0xa5; 20_000], tail].concat();
+        assert_eq!(sniffed(&far).flaw, Some(Flaw::Ambiguous), "{tail:?}");
+    }
+    for script in ["GIF89a=1;alert(document.domain)", "GIF89a/*\0\0*/=1;alert(1)//"] {
+        assert_eq!(sniffed(script.as_bytes()).flaw, Some(Flaw::Ambiguous), "{script}");
+    }
+    let page = b"%PDF-1.4\n<html><script>alert(1)</script>\n1 0 obj \0";
+    assert_eq!(sniffed(page).flaw, Some(Flaw::Ambiguous));
+}
+
+#[test]
+fn an_office_document_with_a_program_a_password_or_an_archive_in_it_says_so() {
+    let with = |further: &'static str| zip(b"", &[DOCX.as_slice(), &[further]].concat());
+    for (member, flaw) in [
+        ("word/vbaProject.bin", Flaw::Macros),
+        ("word/vbaData.xml", Flaw::Macros),
+        ("word/activeX/activeX1.bin", Flaw::Macros),
+        ("word/embeddings/a.ZIP", Flaw::ArchiveNested),
+        ("word/embeddings/a.iso", Flaw::ArchiveNested),
+        ("word/document.xml", Flaw::Ambiguous),
+    ] {
+        assert_eq!(sniffed(&with(member)).flaw, Some(flaw), "{member}");
+    }
+    let odt = zip(Kind::Odt.mime().as_bytes(), &["mimetype", "content.xml", "Basic/Standard/script-lb.xml"]);
+    assert_eq!(sniffed(&odt).flaw, Some(Flaw::Macros));
+    let mut locked = zip(b"", &DOCX);
+    let entry = locked.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+    locked[entry + 8] |= 1;
+    assert_eq!(sniffed(&locked).flaw, Some(Flaw::Encrypted));
+    let package: Vec<u8> = "EncryptedPackage".bytes().flat_map(|byte| [byte, 0]).collect();
+    let ole = [OLE, &[0; 3_000], &package, &[0; 3_000]].concat();
+    assert_eq!(sniffed(&ole), Sniffed { kind: Kind::Other("application/encrypted"), flaw: Some(Flaw::Encrypted) });
+}
+
+#[test]
+fn an_office_document_that_unpacks_to_far_more_than_it_has_is_a_bomb() {
+    let stating = |packed: u32, bytes: u32| {
+        let mut file = zip(b"", &DOCX);
+        let entry = file.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+        file[entry + 20..entry + 24].copy_from_slice(&packed.to_le_bytes());
+        file[entry + 24..entry + 28].copy_from_slice(&bytes.to_le_bytes());
+        sniffed(&file).flaw
+    };
+    assert_eq!(stating(10, 30_000_000), None, "small, whatever its ratio");
+    assert_eq!(stating(10, 40_000_000), Some(Flaw::ArchiveBomb));
+    assert_eq!(stating(10, u32::MAX), Some(Flaw::ArchiveBomb));
+    assert_eq!(stating(1_000_000, 10), Some(Flaw::ArchiveBomb), "members that lie over each other");
+}
+
+#[test]
+fn utf_16_with_its_mark_is_text_and_a_page_in_it_is_a_page() {
+    let utf16 = |mark: [u8; 2], unit: fn(u16) -> [u8; 2], text: &str| {
+        let units: Vec<u8> = text.encode_utf16().flat_map(unit).collect();
+        [mark.as_slice(), &units].concat()
+    };
+    for (mark, unit) in [([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]), ([0xfe, 0xff], u16::to_be_bytes)] {
+        assert_eq!(kind(utf16(mark, unit, "Grüße, 5 €\r\n")), Kind::Text);
+        assert_eq!(kind(utf16(mark, unit, "a;b\nc;d\n")), Kind::Csv);
+        assert_eq!(kind(utf16(mark, unit, " <script>x</script>")), Kind::Other("text/html"));
+        assert_eq!(kind(utf16(mark, unit, "a\0b")), Kind::Other("application/octet-stream"));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use docfleet_events::{
-    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
-    DocumentVirusScanned, EventMeta, PageText, ScanVerdict, TextOutcome, TextSource,
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentTextExtracted,
+    DocumentUploaded, DocumentVirusScanned, EventMeta, PageText, ScanVerdict, TextOutcome, TextSource,
 };
 use projection_builder::view::Fact;
 use time::{Duration, OffsetDateTime};
@@ -86,6 +86,17 @@ pub fn read(document: Uuid, version: i64, excerpt: &str) -> Owned {
         engine: Some("tesseract 5".into()),
     };
     Owned { meta: meta(document, version), event: DocumentEvent::TextExtracted(event) }
+}
+
+pub fn erased(document: Uuid, version: i64) -> Owned {
+    let meta = meta(document, version);
+    let event = DocumentErased {
+        document_id: document,
+        reason: "request".into(),
+        erased_at: meta.occurred_at,
+        by: "document-api".into(),
+    };
+    Owned { meta, event: DocumentEvent::Erased(event) }
 }
 
 /// All four stages of a document.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::facts::{Owned, deduplicated, read, scanned, story, uploaded};
+use crate::facts::{Owned, deduplicated, erased, read, scanned, story, uploaded};
 
 async fn applied(pool: &PgPool, facts: &[&Owned]) {
     let mut transaction = pool.begin().await.unwrap();
@@ -44,6 +44,7 @@ async fn each_stage_writes_its_columns() {
         "pages": [{"number": 1, "source": "ocr", "confidence": 91.5, "words": 120},
                   {"number": 2, "source": "text_layer", "confidence": null, "words": 80}],
         "text_key": "acme/texts/x.txt", "excerpt": "Dear all", "read_at": "1970-01-01T00:04:00+00:00",
+        "erased_at": null,
     });
     assert_eq!(row(&pool, document).await, expected);
 }
@@ -64,6 +65,36 @@ async fn a_scan_that_arrives_before_the_upload_waits_for_nothing() {
         (&whole["verdict"], &whole["file_name"], &whole["version"]),
         (&json!("infected"), &json!("a.pdf"), &json!(2))
     );
+}
+
+#[tokio::test]
+async fn of_an_erased_document_the_row_keeps_ids_only_whatever_comes_late() {
+    let pool = Database::fresh().await.pool();
+    for place in 0..=4 {
+        for together in [true, false] {
+            let document = Uuid::now_v7();
+            let mut facts = story(document);
+            facts.insert(place, erased(document, 5));
+            if together {
+                applied(&pool, &facts.iter().collect::<Vec<_>>()).await;
+            } else {
+                for fact in &facts {
+                    applied(&pool, &[fact]).await;
+                }
+            }
+            let row = row(&pool, document).await;
+            let left: serde_json::Map<String, Value> = row
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
+            let expected =
+                json!({"tenant": "acme", "region": "eu", "version": 5, "erased_at": "1970-01-01T00:05:00+00:00"});
+            assert_eq!(Value::Object(left), expected, "erased as number {place}, in one batch: {together}");
+        }
+    }
 }
 
 /// The events of two documents in any order, cut into batches anywhere.

@@ -1,0 +1,205 @@
+//! Deletes the bytes of erased documents, until they are gone.
+//!
+//! The erasure is decided in `documents.erasures`; this is what follows from it, as often as it takes. A row is claimed by
+//! moving its next try ahead, so several processes share the work and one that dies loses nothing.
+
+use std::time::Duration;
+
+use docfleet_blobs::{content_key, layout_key, mrz_key, searchable_key, text_key};
+use docfleet_events::trail::{self, Action, Entry};
+use serde_json::json;
+use sqlx::{Connection, FromRow};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{ACTOR, App, metric};
+
+/// In one claim: few enough that all are through before the claim ends.
+const CLAIM: i64 = 20;
+/// For all that is claimed; then others may try.
+const CLAIM_TIME: Duration = Duration::from_secs(15 * 60);
+/// After a failure, doubled with each one.
+const WAIT: Duration = Duration::from_secs(5);
+const WAIT_MAX: Duration = Duration::from_secs(600);
+
+#[derive(FromRow)]
+struct Erasure {
+    document_id: Uuid,
+    tenant: String,
+    region: String,
+    sha256: Option<Vec<u8>>,
+    tries: i32,
+    late: i32,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("the blob store: {0}")]
+    Blobs(#[from] docfleet_blobs::Error),
+    #[error("the database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("somebody else is deleting the content")]
+    Busy,
+}
+
+/// Until `stop`; at once when a document of this process was erased.
+pub(crate) async fn run(app: App, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = app.eraser_bell.notified() => {}
+            () = tokio::time::sleep(app.erasure.interval) => {}
+        }
+        while !stop.is_cancelled() {
+            match app.erase_bytes().await {
+                Ok(claimed) if claimed >= CLAIM.unsigned_abs() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "erased documents were not looked for");
+                    break;
+                }
+            }
+        }
+        if let Err(error) = app.report_erasures().await {
+            tracing::debug!(%error, "the age of erasures is not known");
+        }
+    }
+}
+
+impl App {
+    /// Deletes the bytes of a few erased documents of this region that are due, and says how many there were.
+    ///
+    /// # Errors
+    /// The database's. What a store refuses is tried again later, and stands in the row.
+    pub async fn erase_bytes(&self) -> Result<u64, sqlx::Error> {
+        let due: Vec<Erasure> = sqlx::query_as(
+            r"UPDATE documents.erasures SET next_try_at = clock_timestamp() + make_interval(secs => $2), tries = tries + 1
+               WHERE document_id IN (
+                    SELECT document_id FROM documents.erasures
+                     WHERE finished_at IS NULL AND region = $1 AND next_try_at <= clock_timestamp()
+                     ORDER BY next_try_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+           RETURNING document_id, tenant, region, sha256, tries, late",
+        )
+        .bind(&*self.region)
+        .bind(CLAIM_TIME.as_secs_f64())
+        .bind(CLAIM)
+        .fetch_all(&self.pool)
+        .await?;
+        for erasure in &due {
+            match self.delete_bytes(erasure).await {
+                Ok(()) => self.bytes_are_gone(erasure).await?,
+                Err(failed) => {
+                    tracing::warn!(document_id = %erasure.document_id, %failed, "its bytes are not deleted yet");
+                    metrics::counter!(metric::ERASURE_FAILURES_TOTAL).increment(1);
+                    self.try_again(erasure, &failed).await?;
+                }
+            }
+        }
+        Ok(due.len() as u64)
+    }
+
+    async fn delete_bytes(&self, erasure: &Erasure) -> Result<(), Failed> {
+        let (tenant, id) = (erasure.tenant.as_str(), erasure.document_id);
+        for key in [text_key(tenant, id), layout_key(tenant, id), searchable_key(tenant, id), mrz_key(tenant, id)] {
+            self.blobs.delete(&key).await?;
+        }
+        match &erasure.sha256 {
+            Some(sha256) => self.delete_content(erasure, sha256).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Unless another document of the tenant has it.
+    async fn delete_content(&self, erasure: &Erasure, sha256: &[u8]) -> Result<(), Failed> {
+        let (region, tenant) = (erasure.region.as_str(), erasure.tenant.as_str());
+        let begun: bool = sqlx::query_scalar("SELECT documents.begin_blob_erasure($1, $2, $3)")
+            .bind(region)
+            .bind(tenant)
+            .bind(sha256)
+            .fetch_one(&self.pool)
+            .await?;
+        if !begun {
+            let owned: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM documents.documents WHERE region = $1 AND tenant = $2 AND sha256 = $3)",
+            )
+            .bind(region)
+            .bind(tenant)
+            .bind(sha256)
+            .fetch_one(&self.pool)
+            .await?;
+            return if owned { Ok(()) } else { Err(Failed::Busy) };
+        }
+        let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.blobs.delete(&content_key(tenant, &hex)).await?;
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        sqlx::query("SELECT documents.end_blob_erasure($1, $2, $3)")
+            .bind(region)
+            .bind(tenant)
+            .bind(sha256)
+            .execute(&mut *transaction)
+            .await?;
+        let entry = Entry {
+            region,
+            tenant,
+            actor: ACTOR,
+            action: Action::ContentErased,
+            document_id: Some(erasure.document_id),
+            detail: json!({}),
+        };
+        trail::record(&mut transaction, &[entry]).await?;
+        transaction.commit().await?;
+        metrics::counter!(metric::ERASED_CONTENTS_TOTAL).increment(1);
+        Ok(())
+    }
+
+    /// Unless somebody was late meanwhile: then it is looked again. Finished after the second look; with it goes what is left of a late failure at any consumer.
+    async fn bytes_are_gone(&self, erasure: &Erasure) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            r"WITH done AS (
+                  UPDATE documents.erasures
+                     SET bytes_gone_at = coalesce(bytes_gone_at, clock_timestamp()), problem = NULL, tries = 0,
+                         next_try_at = erased_at + make_interval(secs => $2),
+                         finished_at = CASE WHEN erased_at + make_interval(secs => $2) <= clock_timestamp() THEN clock_timestamp() END,
+                         sha256 = CASE WHEN erased_at + make_interval(secs => $2) <= clock_timestamp() THEN NULL ELSE sha256 END
+                   WHERE document_id = $1 AND late = $3 RETURNING document_id, finished_at, erased_by, reason)
+              SELECT pipeline.forget_key(convert_to(document_id::text, 'UTF8'), 'DocumentErased', erased_by,
+                                         'the document was erased: ' || reason)
+                FROM done WHERE finished_at IS NOT NULL",
+        )
+        .bind(erasure.document_id)
+        .bind(self.erasure.second_look.as_secs_f64())
+        .bind(erasure.late)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+    }
+
+    async fn try_again(&self, erasure: &Erasure, failed: &Failed) -> Result<(), sqlx::Error> {
+        let doublings = u32::try_from(erasure.tries.clamp(1, 8) - 1).unwrap_or(0);
+        let wait = (WAIT * 2_u32.pow(doublings)).min(WAIT_MAX);
+        sqlx::query(
+            r"UPDATE documents.erasures SET problem = left($2, 500), next_try_at = clock_timestamp() + make_interval(secs => $3)
+               WHERE document_id = $1",
+        )
+        .bind(erasure.document_id)
+        .bind(failed.to_string())
+        .bind(wait.as_secs_f64())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+    }
+
+    async fn report_erasures(&self) -> Result<(), sqlx::Error> {
+        let oldest: Option<OffsetDateTime> = sqlx::query_scalar(
+            "SELECT min(erased_at) FROM documents.erasures WHERE finished_at IS NULL AND region = $1 AND bytes_gone_at IS NULL",
+        )
+        .bind(&*self.region)
+        .fetch_one(&self.pool)
+        .await?;
+        let age = oldest.map_or(0.0, |at| (OffsetDateTime::now_utc() - at).as_seconds_f64().max(0.0));
+        metrics::gauge!(metric::ERASURE_OLDEST_SECONDS).set(age);
+        Ok(())
+    }
+}
