@@ -1,4 +1,6 @@
-use docfleet_events::{DocumentDeduplicated, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, Event};
+use docfleet_events::{
+    DocumentDeduplicated, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, Event,
+};
 use docfleet_outbox::Registry;
 use reqwest::StatusCode;
 use serde::Serialize;
@@ -24,6 +26,7 @@ pub async fn register(config: &Config) -> Result<Vec<Subject>, Error> {
         registered::<DocumentVirusScanned>(&registry).await?,
         registered::<DocumentDeduplicated>(&registry).await?,
         registered::<DocumentTextExtracted>(&registry).await?,
+        registered::<DocumentInfectionFound>(&registry).await?,
     ];
     let http = servers::http()?;
     let mut subjects = Vec::with_capacity(registered.len());

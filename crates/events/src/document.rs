@@ -110,6 +110,21 @@ pub struct DocumentTextExtracted {
     pub engine: Option<String>,
 }
 
+/// A document that was called clean turned out infected, under newer signatures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "DocumentInfectionFoundData")]
+pub struct DocumentInfectionFound {
+    pub document_id: Uuid,
+    pub signature: String,
+    pub engine: String,
+    /// Number and date of the signatures that found it.
+    pub database: String,
+    /// The signatures that found nothing the last time.
+    pub clean_by: String,
+    /// When it was called clean first: microseconds since 1970, UTC. Since then it could be downloaded.
+    pub clean_since: i64,
+}
+
 define_event!(DocumentUploaded, topic: "documents.uploaded.v1", aggregate: "document", id: document_id,
               schema: "../../../schemas/documents.uploaded.v1.avsc");
 define_event!(DocumentVirusScanned, topic: "documents.virus-scanned.v1", aggregate: "document", id: document_id,
@@ -118,14 +133,17 @@ define_event!(DocumentDeduplicated, topic: "documents.deduplicated.v1", aggregat
               schema: "../../../schemas/documents.deduplicated.v1.avsc");
 define_event!(DocumentTextExtracted, topic: "documents.text-extracted.v1", aggregate: "document", id: document_id,
               schema: "../../../schemas/documents.text-extracted.v1.avsc");
+define_event!(DocumentInfectionFound, topic: "documents.infection-found.v1", aggregate: "document", id: document_id,
+              schema: "../../../schemas/documents.infection-found.v1.avsc");
 
-/// Any fact about a document, for consumers that read all four topics.
+/// Any fact about a document, for consumers that read all topics.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DocumentEvent {
     Uploaded(DocumentUploaded),
     VirusScanned(DocumentVirusScanned),
     Deduplicated(DocumentDeduplicated),
     TextExtracted(DocumentTextExtracted),
+    InfectionFound(DocumentInfectionFound),
 }
 
 impl DocumentEvent {
@@ -135,6 +153,7 @@ impl DocumentEvent {
             Self::VirusScanned(event) => event.document_id,
             Self::Deduplicated(event) => event.document_id,
             Self::TextExtracted(event) => event.document_id,
+            Self::InfectionFound(event) => event.document_id,
         }
     }
 }
@@ -146,6 +165,7 @@ impl Input for DocumentEvent {
             DocumentVirusScanned::TOPIC,
             DocumentDeduplicated::TOPIC,
             DocumentTextExtracted::TOPIC,
+            DocumentInfectionFound::TOPIC,
         ]
     }
 
@@ -162,6 +182,7 @@ impl Input for DocumentEvent {
             Some(DocumentVirusScanned::NAME) => read(writer, datum, Self::VirusScanned),
             Some(DocumentDeduplicated::NAME) => read(writer, datum, Self::Deduplicated),
             Some(DocumentTextExtracted::NAME) => read(writer, datum, Self::TextExtracted),
+            Some(DocumentInfectionFound::NAME) => read(writer, datum, Self::InfectionFound),
             other => Err(Error::UnexpectedEvent(other.unwrap_or("not a record").to_owned())),
         }
     }

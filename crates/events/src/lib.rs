@@ -4,6 +4,6 @@ mod document;
 
 pub use docfleet_outbox::{Event, EventMeta};
 pub use document::{
-    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
-    DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentInfectionFound, DocumentTextExtracted,
+    DocumentUploaded, DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
 };

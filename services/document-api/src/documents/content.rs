@@ -43,6 +43,7 @@ pub(crate) async fn text(
     DocumentId(id): DocumentId,
 ) -> Result<Response, Problem> {
     let row = find(&app, &tenant, id).await?;
+    row.not_found_infected().map_err(Problem::of)?;
     let key = row.text_key.ok_or_else(|| Problem::of(Kind::NoText))?;
     let blob = app.blobs.open(&key).await?;
     Ok(streamed(blob, HeaderValue::from_static("text/plain; charset=utf-8")))
