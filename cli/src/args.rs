@@ -11,6 +11,7 @@ use crate::{
     parked::ParkedArgs,
     projections::ProjectionsArgs,
     relay::RelayArgs,
+    rescan::RescanArgs,
     retention::RetentionArgs,
     setup::SetupArgs,
     status::StatusArgs,
@@ -87,6 +88,8 @@ pub enum Command {
     Leases(LeasesArgs),
     /// Build a view anew beside the live one, compare the two, switch.
     Projections(ProjectionsArgs),
+    /// Show which signatures called documents clean, and scan chosen ones again.
+    Rescan(RescanArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
 }

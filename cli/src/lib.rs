@@ -18,6 +18,7 @@ mod output;
 mod parked;
 mod projections;
 mod relay;
+mod rescan;
 mod retention;
 mod servers;
 mod setup;
@@ -67,6 +68,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Parked(args) => parked::run(&config, &args, json).await,
         Command::Leases(args) => leases::run(&config, &args, json).await,
         Command::Projections(args) => projections::run(&config, &args, json).await,
+        Command::Rescan(args) => output::show(&rescan::run(&config, &args).await?, json),
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
     }
 }
