@@ -114,8 +114,7 @@ async fn a_document_that_turns_out_infected_is_closed_before_the_view_knows() {
     let service = Service::start().await;
     let id = service.accepted("letter.pdf", b"x").await;
     service.sql(OPENED, id).await;
-    let text = "default/texts/letter.txt";
-    service.blobs.put(text, "page".into()).await.unwrap();
+    service.put_blob("default/texts/letter.txt", b"page");
     service
         .sql("UPDATE views.document_view SET text_key = 'default/texts/letter.txt' WHERE document_id = $1", id)
         .await;
