@@ -16,11 +16,11 @@ pub struct Ledger {
 }
 
 fn blob() -> BlobRef {
-    BlobRef { key: "acme/documents/x".into(), size_bytes: 3 }
+    BlobRef { key: "acme/contents/x".into(), size_bytes: 3 }
 }
 
 pub fn uploaded(document_id: Uuid) -> DocumentUploaded {
-    DocumentUploaded { document_id, file_name: "letter.pdf".into(), declared_mime: None, blob: blob() }
+    DocumentUploaded { document_id, file_name: "letter.pdf".into(), declared_mime: None, blob: blob(), sha256: None }
 }
 
 fn scanned(document_id: Uuid) -> DocumentVirusScanned {

@@ -18,6 +18,8 @@ pub struct DocumentUploaded {
     pub file_name: String,
     pub declared_mime: Option<String>,
     pub blob: BlobRef,
+    /// Of the bytes, lower-case hex, as the API read them; none in events from before it did.
+    pub sha256: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

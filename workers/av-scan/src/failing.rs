@@ -1,5 +1,6 @@
 //! What becomes of a try that has no verdict.
 
+use docfleet_blobs::Error as BlobError;
 use docfleet_pipeline::Failure;
 
 use crate::{Error, reply::Surprise};
@@ -7,10 +8,13 @@ use crate::{Error, reply::Surprise};
 /// Why a message has no finding; a closed set.
 pub(crate) mod reason {
     pub const BLOB_GONE: &str = "blob-gone";
-    /// Not the key of the event's own tenant and document.
+    /// Not the key of a content of the event's own tenant, or not of the one that the event names.
     pub const BLOB_KEY_INVALID: &str = "blob-key-invalid";
     /// The store holds something else than what was uploaded.
     pub const BLOB_SIZE_DIFFERS: &str = "blob-size-differs";
+    pub const BLOB_STORE_REFUSES: &str = "blob-store-refuses";
+    pub const REGION_FOREIGN: &str = "region-foreign";
+    pub const STORE_OF_OTHER_REGION: &str = "store-of-other-region";
     pub const BLOB_STORE_UNAVAILABLE: &str = "blob-store-unavailable";
     pub const ENGINE_UNAVAILABLE: &str = "engine-unavailable";
     /// Its signatures are older than `[clamd].database_age_max`: its "OK" does not count.
@@ -27,8 +31,11 @@ impl Error {
     /// A metric label; the reason of the failure that it becomes.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Content(docfleet_blobs::Error::NotFound) => reason::BLOB_GONE,
-            Self::Content(docfleet_blobs::Error::Config(_)) => reason::BLOB_KEY_INVALID,
+            Self::Content(BlobError::NotFound) => reason::BLOB_GONE,
+            Self::Content(BlobError::Config(_)) => reason::BLOB_KEY_INVALID,
+            Self::Content(BlobError::OtherRegion { .. }) => reason::REGION_FOREIGN,
+            Self::Content(BlobError::StoreOfOtherRegion { .. }) => reason::STORE_OF_OTHER_REGION,
+            Self::Content(BlobError::Refused(_)) => reason::BLOB_STORE_REFUSES,
             Self::Content(_) | Self::ContentStalled(_) => reason::BLOB_STORE_UNAVAILABLE,
             Self::SizeDiffers { .. } | Self::EndedEarly => reason::BLOB_SIZE_DIFFERS,
             Self::Away(_) => reason::ENGINE_UNAVAILABLE,
@@ -47,8 +54,9 @@ impl Error {
     pub fn classified(self) -> Failure {
         let reason = self.reason();
         match &self {
-            Self::Content(docfleet_blobs::Error::NotFound | docfleet_blobs::Error::Config(_))
+            Self::Content(BlobError::NotFound | BlobError::Config(_) | BlobError::OtherRegion { .. })
             | Self::SizeDiffers { .. } => Failure::poison(reason, self),
+            Self::Content(BlobError::StoreOfOtherRegion { .. }) => Failure::fatal(reason, self),
             Self::EndedEarly => Failure::transient(reason, self),
             _ if self.is_in_the_middle() => Failure::transient(reason, self),
             _ => Failure::unavailable(reason, self),

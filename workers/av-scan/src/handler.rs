@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use docfleet_blobs::{Blobs, BlobsConfig, document_key};
+use docfleet_blobs::{Blobs, BlobsConfig, content_hash};
 use docfleet_events::{DocumentInfectionFound, DocumentUploaded, DocumentVirusScanned, ScanVerdict};
 use docfleet_outbox::Outbox;
 use docfleet_pipeline::{
@@ -9,7 +9,8 @@ use docfleet_pipeline::{
 };
 
 use crate::{
-    ClamdConfig, Engines, Finding, Rescan, Scanner, engines::Purpose, failing::reason, metric, reply::Answer, scans,
+    ClamdConfig, Engines, Error, Finding, Rescan, Scanner, engines::Purpose, failing::reason, metric, reply::Answer,
+    scans,
 };
 
 /// Above clamd's `MaxScanTime` (120 s) and the time to send the largest document.
@@ -24,7 +25,7 @@ impl AvScan {
     pub async fn new(setup: Setup) -> anyhow::Result<Self> {
         setup.pin::<DocumentVirusScanned>().await?;
         setup.pin::<DocumentInfectionFound>().await?;
-        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?)?;
+        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?, &setup.region)?;
         let config = setup.section::<ClamdConfig>("clamd")?.validated()?;
         if config.database_age_max == crate::AgeLimit::Unlimited {
             tracing::warn!("signatures of any age count as good: for development only");
@@ -54,13 +55,16 @@ impl Handler for AvScan {
     const POLICY: Policy = Policy::UNORDERED.with_costly_work(SCAN_DEADLINE);
 
     async fn work(&self, message: &Message<DocumentUploaded>, context: &WorkContext) -> Outcome<Finding> {
+        let blobs = &self.scanner.blobs;
+        blobs.admits(&message.meta.region).map_err(|e| Error::Content(e).classified())?;
         let stated = &message.event.blob;
-        if stated.key != document_key(&message.meta.tenant, message.event.document_id) {
-            let detail = "the event's key is not the one of its tenant and document";
+        let named = content_hash(&message.meta.tenant, &stated.key);
+        if named.is_none() || message.event.sha256.as_deref().is_some_and(|hash| named != Some(hash)) {
+            let detail = "the event's key is not the one of its tenant and content";
             return Err(Failure::poison(reason::BLOB_KEY_INVALID, detail));
         }
         let scanning = self.scanner.scan(&stated.key, stated.size_bytes, Purpose::Fresh, context.deadline);
-        scanning.await.map_err(crate::Error::classified)
+        scanning.await.map_err(Error::classified)
     }
 
     async fn record(&self, batch: &[Worked<DocumentUploaded, Finding>], settlement: &mut Settlement<'_>) -> Recorded {

@@ -1,11 +1,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use docfleet_blobs::{Blobs, BlobsConfig, document_key, text_key};
-use docfleet_events::{BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, TextOutcome};
-use docfleet_pipeline::{
-    Classify, Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked,
+use docfleet_blobs::{Blobs, BlobsConfig, content_key, text_key};
+use docfleet_events::{
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, TextOutcome,
+    trail::{self, Action, Entry},
 };
+use docfleet_pipeline::{
+    Classify, Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
+};
+use serde_json::json;
 use tokio::time::timeout_at;
 
 use crate::{
@@ -45,7 +49,7 @@ impl Ocr {
     pub async fn new(setup: Setup) -> anyhow::Result<Self> {
         let config: OcrConfig = setup.section("ocr")?;
         config.validate().map_err(anyhow::Error::msg)?;
-        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?)?;
+        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?, &setup.region)?;
         setup.pin::<DocumentTextExtracted>().await?;
         Ok(Self::with(blobs, Engine::start(OWN_BINARY.into(), config.clone()).await?, config))
     }
@@ -110,10 +114,11 @@ impl Handler for Ocr {
         if event.outcome != DedupOutcome::Unique {
             return Ok(Finding::NothingToRead);
         }
-        if event.blob.key != document_key(&message.meta.tenant, event.document_id) {
+        self.blobs.admits(&message.meta.region).map_err(of_blobs)?;
+        if event.blob.key != content_key(&message.meta.tenant, &event.sha256) {
             return Err(Failure::poison(
                 "blob-key-invalid",
-                "the event's key is not the one of its tenant and document",
+                "the event's key is not the one of its tenant and content",
             ));
         }
         let reading = self.read(event, context).await?;
@@ -131,6 +136,8 @@ impl Handler for Ocr {
         batch: &[Worked<DocumentDeduplicated, Finding>],
         settlement: &mut Settlement<'_>,
     ) -> Recorded {
+        let stored: Vec<Entry<'_>> = batch.iter().filter_map(|worked| text_stored(worked)).collect();
+        trail::record(settlement.connection(), &stored).await.map_err(|e| of_database(&e))?;
         for Worked { message, finding } in batch {
             if let Finding::Read(fact) = finding {
                 settlement.emit(message, fact.clone());
@@ -140,6 +147,22 @@ impl Handler for Ocr {
     }
 }
 
+/// For the audit trail: a text that was written into the store.
+fn text_stored(worked: &Worked<DocumentDeduplicated, Finding>) -> Option<Entry<'_>> {
+    let (Finding::Read(DocumentTextExtracted { text: Some(text), .. }), meta) = (&worked.finding, &worked.message.meta)
+    else {
+        return None;
+    };
+    Some(Entry {
+        region: &meta.region,
+        tenant: &meta.tenant,
+        actor: "ocr",
+        action: Action::TextStored,
+        document_id: Some(meta.aggregate_id),
+        detail: json!({ "size_bytes": text.size_bytes }),
+    })
+}
+
 fn of_blobs(error: docfleet_blobs::Error) -> Failure {
     match error {
         // Events are written after their blobs, so it was deleted.
@@ -147,6 +170,9 @@ fn of_blobs(error: docfleet_blobs::Error) -> Failure {
         docfleet_blobs::Error::Config(_) => {
             Failure::poison("blob-key-invalid", "the event's tenant is not one of ours")
         }
+        docfleet_blobs::Error::OtherRegion { .. } => Failure::poison("region-foreign", error),
+        docfleet_blobs::Error::StoreOfOtherRegion { .. } => Failure::fatal("store-of-other-region", error),
+        docfleet_blobs::Error::Refused(_) => Failure::unavailable("blob-store-refuses", error),
         other => Failure::unavailable("blob-store-unavailable", other),
     }
 }

@@ -30,7 +30,13 @@ fn blob() -> BlobRef {
 }
 
 fn uploaded() -> DocumentUploaded {
-    DocumentUploaded { document_id: Uuid::from_u128(9), file_name: "ä.pdf".into(), declared_mime: None, blob: blob() }
+    DocumentUploaded {
+        document_id: Uuid::from_u128(9),
+        file_name: "ä.pdf".into(),
+        declared_mime: None,
+        blob: blob(),
+        sha256: Some("00".into()),
+    }
 }
 
 #[test]

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use av_scan::{AgeLimit, AvScan, ClamdConfig, reply::Answer};
-use docfleet_blobs::document_key;
 use docfleet_pipeline::{Class, Handler};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use crate::{DOCUMENT, Store, TENANT, context, eicar, message, own_clamd::OwnClamd};
+use crate::{Store, context, eicar, key, message, own_clamd::OwnClamd};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -74,7 +73,7 @@ async fn a_host_that_is_away_blind_or_stale_is_passed_over() {
 async fn one_host_after_the_other_may_die_and_the_documents_go_on() {
     let (mut one, mut two) = (OwnClamd::sighted().await, OwnClamd::sighted().await);
     let store = Store::new();
-    let key = document_key(TENANT, DOCUMENT);
+    let key = key();
     store.blobs.put(&key, "a letter".into()).await.unwrap();
     let worker = AvScan::over(store.blobs.clone(), &both(&one.address(), &two.address()));
     let letter = message(&key, 8);

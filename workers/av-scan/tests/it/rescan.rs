@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use av_scan::{ClamdConfig, Engines, Rescan, Scanner, archive::Limits};
-use docfleet_blobs::document_key;
+use docfleet_blobs::content_key;
 use docfleet_events::{DocumentEvent, DocumentInfectionFound};
 use docfleet_outbox::{Event, Input, Outbox, Registry, RegistryConfig, codec};
 use docfleet_testkit::{Database, Servers, eventually};
@@ -20,6 +20,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 fn knows_it() -> String {
     let hex: String = CONTENT.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("Late-Find:0:*:{hex}\n")
+}
+
+/// Of a content that no other document has; its hash is none.
+fn key_of(id: Uuid) -> String {
+    content_key(TENANT, &format!("{:064x}", id.as_u128()))
 }
 
 struct Rig {
@@ -42,7 +47,7 @@ impl Rig {
     /// A document that release 1 of the signatures called clean so long ago.
     async fn clean(&self, content: &str, days_ago: i32) -> Uuid {
         let id = Uuid::now_v7();
-        let key = document_key(TENANT, id);
+        let key = key_of(id);
         self.store.blobs.put(&key, content.to_owned().into()).await.unwrap();
         sqlx::query(
             r"INSERT INTO documents.scans (document_id, tenant, region, blob_key, size_bytes, verdict, engine, database,
@@ -172,7 +177,7 @@ const SIGHTED: &str = include_str!("../../../../deploy/clamav/docfleet.ndb");
 async fn a_document_whose_bytes_are_gone_holds_up_no_other_and_is_given_up() {
     let rig = Rig::start(OwnClamd::dated(2, DAY, &knows_it()).await).await;
     let (gone, bad) = (rig.clean("newest", 0).await, rig.clean(CONTENT, 1).await);
-    rig.store.blobs.delete(&document_key(TENANT, gone)).await.unwrap();
+    rig.store.blobs.delete(&key_of(gone)).await.unwrap();
     rig.rescan().await;
     rig.until(bad, "infected", 2).await;
     let (failures, rests): (i16, bool) =

@@ -36,6 +36,7 @@ fn all() -> [DocumentEvent; 5] {
             file_name: name(),
             declared_mime: Some("image/png".to_owned()),
             blob: blob(),
+            sha256: Some(CANARY.to_owned()),
         }),
         DocumentEvent::VirusScanned(DocumentVirusScanned {
             document_id: DOCUMENT,
