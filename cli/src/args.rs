@@ -11,6 +11,7 @@ use crate::{
     parked::ParkedArgs,
     projections::ProjectionsArgs,
     relay::RelayArgs,
+    replay::ReplayArgs,
     retention::RetentionArgs,
     setup::SetupArgs,
     status::StatusArgs,
@@ -79,6 +80,8 @@ pub enum Command {
     LetFail(LetFailArgs),
     /// Show the commands in force.
     Commands(CommandsArgs),
+    /// Feed events to one consumer again, under another logical version.
+    Replay(Box<ReplayArgs>),
     /// Publish rows of the outbox once more.
     Relay(RelayArgs),
     /// List, resume or discard keys that wait for their first message.

@@ -18,6 +18,7 @@ mod redrive;
 mod redrive_many;
 mod redrive_undo;
 mod relay;
+mod replay;
 mod retention;
 mod setup;
 mod status;
