@@ -48,7 +48,7 @@ pub struct ReplayArgs {
     window: Window,
     /// The logical version: lower-case letters, digits, dots, dashes
     #[arg(long = "as", value_name = "VERSION", required_unless_present_any = ["resume", "abort", "list"], value_parser = version)]
-    version: Option<String>,
+    logical_version: Option<String>,
     /// What becomes of the events that follow
     #[arg(long, value_enum, default_value_t = Emit::None)]
     emit: Emit,
@@ -56,13 +56,13 @@ pub struct ReplayArgs {
     #[arg(long)]
     dry_run: bool,
     /// Go on with one that was stopped
-    #[arg(long, value_name = "NR", conflicts_with_all = ["consumer", "version", "abort", "list", "dry_run"])]
+    #[arg(long, value_name = "NR", conflicts_with_all = ["consumer", "logical_version", "abort", "list", "dry_run"])]
     resume: Option<i64>,
     /// Send nothing more of this one
-    #[arg(long, value_name = "NR", conflicts_with_all = ["consumer", "version", "list", "dry_run"])]
+    #[arg(long, value_name = "NR", conflicts_with_all = ["consumer", "logical_version", "list", "dry_run"])]
     abort: Option<i64>,
     /// Show what was planned and sent, by whom and why, and what came of it
-    #[arg(long, conflicts_with_all = ["consumer", "version", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["consumer", "logical_version", "dry_run"])]
     list: bool,
     #[command(flatten)]
     pace: Pace,
@@ -129,7 +129,7 @@ pub async fn run(config: &Config, args: &ReplayArgs, json: bool) -> Result<Exit,
 
 /// In a transaction, which a dry run rolls back: both say the same.
 async fn write_plan(config: &Config, connection: &mut PgConnection, args: &ReplayArgs) -> Result<plan::Plan, Error> {
-    let (Some(consumer), Some(version)) = (&args.consumer, &args.version) else {
+    let (Some(consumer), Some(version)) = (&args.consumer, &args.logical_version) else {
         return Err(Error::Usage("whom, and --as which version?".to_owned()));
     };
     let mut transaction = connection.begin().await?;

@@ -67,8 +67,10 @@ impl Window {
         let (from, to, open): (OffsetDateTime, OffsetDateTime, bool) = sqlx::query_as(
             r"WITH given AS (
                   SELECT coalesce(CASE WHEN $1 < 0 THEN now() + make_interval(secs => $1) ELSE to_timestamp($1) END, 'epoch') AS first,
-                         coalesce(CASE WHEN $2 < 0 THEN now() + make_interval(secs => $2) ELSE to_timestamp($2) END, now()) AS after)
-              SELECT first, after, $2 IS NOT NULL AND after > (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database())
+                         least(CASE WHEN $2 < 0 THEN now() + make_interval(secs => $2) ELSE to_timestamp($2) END, now()) AS after)
+              SELECT first, after, $2 IS NOT NULL AND EXISTS (
+                         SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+                                                        AND backend_xid IS NOT NULL AND xact_start < after)
                 FROM given",
         )
         .bind(from)
