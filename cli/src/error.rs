@@ -11,6 +11,7 @@ pub enum Server {
     Kafka,
     Registry,
     Api,
+    Worker,
 }
 
 impl Server {
@@ -21,6 +22,7 @@ impl Server {
             Self::Kafka => "[kafka].brokers",
             Self::Registry => "[registry].url",
             Self::Api => "--api or [api].listen",
+            Self::Worker => "--counters",
         }
     }
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Server {
             Self::Kafka => "Kafka",
             Self::Registry => "the schema registry",
             Self::Api => "the document API",
+            Self::Worker => "a worker",
         })
     }
 }
