@@ -92,7 +92,8 @@ async fn found_by_counters(more: i64) -> Vec<(String, i64)> {
             )
             .await;
     };
-    tokio::join!(findings(&fleet, &["--counters", &url, "--counters-for", "12s"]), settle).0
+    let args = ["--counters", &url, "--counters-for", "12s"];
+    tokio::join!(findings(&fleet, &args), settle).0
 }
 
 #[tokio::test]
