@@ -13,6 +13,7 @@ use crate::{
     projections::ProjectionsArgs,
     relay::RelayArgs,
     rescan::RescanArgs,
+    replay::ReplayArgs,
     retention::RetentionArgs,
     setup::SetupArgs,
     status::StatusArgs,
@@ -82,6 +83,8 @@ pub enum Command {
     LetFail(LetFailArgs),
     /// Show the commands in force.
     Commands(CommandsArgs),
+    /// Feed events to one consumer again, under another logical version.
+    Replay(Box<ReplayArgs>),
     /// Publish rows of the outbox once more.
     Relay(RelayArgs),
     /// List, resume or discard keys that wait for their first message.

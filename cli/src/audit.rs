@@ -1,9 +1,11 @@
 //! `docfleet audit`: the ledger's proof, of what no earlier one has proven. [`proof`] (how far) → [`scope`] (what is left)
 //! → [`checks`] (what may not be, as SQL) over one snapshot, [`totals`] beside them, [`payload`] (what the events
-//! themselves say), with `--topics` [`topic`] (what Kafka holds) → [`report`] and [`metric`].
+//! themselves say), with `--topics` [`topic`] (what Kafka holds), with `--counters`
+//! [`counters`] (what the workers say) → [`report`] and [`metric`].
 
 mod check;
 mod checks;
+mod counters;
 pub mod metric;
 mod payload;
 mod proof;
@@ -22,8 +24,9 @@ use clap::Args;
 use humantime_serde::re::humantime::parse_duration;
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
+use url::Url;
 
-use crate::{Config, Error, projections, servers, status, status::PartitionLag};
+use crate::{Config, Error, interrupt, projections, servers, status, status::PartitionLag};
 use check::{Finding, Offender, Pass};
 use proof::{Earned, Known, Proof};
 use report::Audit;
@@ -37,6 +40,7 @@ Examples:
   docfleet audit --full --topics                # proves everything anew
   docfleet audit --projections                  # builds the view anew beside the live one, and compares
   docfleet audit --lag-max 60s                  # a consumer that is further behind is a finding
+  docfleet audit --settled-before 5m --counters http://ocr-1:9100/metrics --counters http://ocr-2:9100/metrics
   docfleet audit --metrics-file /var/lib/node_exporter/docfleet.prom
   docfleet audit --json | jq '.findings[] | {property, check, count}'
 
@@ -64,6 +68,12 @@ pub struct AuditArgs {
     /// A queue whose oldest message is older is a finding
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     lag_max: Option<Duration>,
+    /// Compare what a worker counts with the ledger: the URL of its metrics; repeatable, each member of a consumer
+    #[arg(long, value_name = "URL")]
+    counters: Vec<Url>,
+    /// Between the two readings of the counters
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
+    counters_for: Duration,
     /// Write the result as Prometheus metrics too
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,
@@ -89,6 +99,11 @@ pub async fn run(config: &Config, args: &AuditArgs) -> Result<Audit, Error> {
         let build = projections::compare_now(&mut connection, COMPARE_TIMEOUT).await?;
         audit.findings.extend(differing(&build));
         audit.projection = Some(build);
+    }
+    if !args.counters.is_empty() {
+        let stop = interrupt::token()?;
+        let differing = counters::check(&mut connection, &args.counters, args.counters_for, &stop).await?;
+        audit.findings.extend(differing);
     }
     audit.took_seconds = started.elapsed().as_secs_f64();
     audit.proofs = of_now(&known, earned);

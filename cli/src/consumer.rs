@@ -6,8 +6,10 @@ pub const CONSUMERS: [&str; 5] = ["av-scan", "dedup", "ocr", "webhook-dispatcher
 /// Delays of the retry topics, shortest first.
 pub const RETRY_DELAYS: [&str; 3] = ["10s", "1m", "10m"];
 
+/// Of a logical version, `consumer@version`, it is the consumer's own.
 pub fn retry_topic(prefix: &str, consumer: &str, delay: &str) -> String {
-    format!("{prefix}{consumer}.retry.{delay}")
+    let name = consumer.split('@').next().unwrap_or(consumer);
+    format!("{prefix}{name}.retry.{delay}")
 }
 
 pub fn is_retry_topic(topic: &str) -> bool {

@@ -19,6 +19,7 @@ use sqlx::{Connection, PgConnection};
 pub use action::Decision;
 pub use command::DlqArgs;
 use command::{ChangeArgs, DlqCommand, PlanArgs, ReplayArgs};
+pub use redrive::pace;
 use redrive::{apply, forecast, history, plan, undo};
 
 use crate::{

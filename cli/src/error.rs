@@ -11,7 +11,7 @@ pub enum Server {
     Kafka,
     Registry,
     Api,
-    Blobs,
+    Blobs, Worker,
 }
 
 impl Server {
@@ -23,6 +23,7 @@ impl Server {
             Self::Registry => "[registry].url",
             Self::Api => "--api or [api].listen",
             Self::Blobs => "[blobs]",
+            Self::Worker => "--counters",
         }
     }
 }
@@ -35,6 +36,7 @@ impl fmt::Display for Server {
             Self::Registry => "the schema registry",
             Self::Api => "the document API",
             Self::Blobs => "the blob store",
+            Self::Worker => "a worker",
         })
     }
 }

@@ -20,6 +20,7 @@ mod parked;
 mod projections;
 mod relay;
 mod rescan;
+mod replay;
 mod retention;
 mod servers;
 mod setup;
@@ -65,6 +66,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Drop(args) => commands::drop(&config, &args, json).await,
         Command::LetFail(args) => commands::let_fail(&config, &args, json).await,
         Command::Commands(args) => commands::commands(&config, &args, json).await,
+        Command::Replay(args) => replay::run(&config, &args, json).await,
         Command::Relay(args) => relay::run(&config, &args.command, json).await,
         Command::Dlq(args) => dlq::run(&config, &args, json).await,
         Command::Parked(args) => parked::run(&config, &args, json).await,

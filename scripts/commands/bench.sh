@@ -19,13 +19,21 @@ usage() {
     and produce would do without marks. Takes some ten minutes; the result is also written to .docfleet/bench/relay.md.
     --alone measures without Debezium.
 
+./dev bench rebuild [ARGUMENT…]
+    A view built anew from the outbox, 300,000 events unless --documents says otherwise, against SELECTs of the same rows
+    and against the view's own statements driven from memory, in one run.
+
+./dev bench backlog [ARGUMENT…]
+    A cold start of projection-builder on 250,000, 500,000 and 1,000,000 waiting messages: the rate, whether it is linear, and
+    what the process has in memory meanwhile.
+
 Exit code: 0, or 1 when a measurement failed.
 TEXT
 }
 
 run() {
     local what=${1:-}
-    [[ $what == pipeline || $what == relay ]] || usage_error 'what shall be measured? There are: pipeline, relay'
+    [[ $what =~ ^(pipeline|relay|rebuild|backlog)$ ]] || usage_error 'what shall be measured? There are: pipeline, relay, rebuild, backlog'
     shift
     state_open bench
     state_lock
@@ -50,6 +58,32 @@ bench_pipeline() {
     fleet_find
     step 'measuring'
     DOCFLEET_CONFIG=$STATE/$CONFIG_NAME attend "${BIN%/debug}/release/bench-pipeline" "$@"
+}
+
+bench_rebuild() {
+    step 'building for release'
+    (cd "$ROOT" && attend without_lock cargo build --locked --release -p load-tests --bin bench-rebuild) || die 'the build failed'
+    bench_servers
+    DOCFLEET_CONFIG=$STATE/$CONFIG_NAME attend "${BIN%/debug}/release/bench-rebuild" "$@"
+}
+
+bench_backlog() {
+    step 'building for release'
+    (cd "$ROOT" && attend without_lock cargo build --locked --release -p load-tests -p projection-builder --bin bench-backlog --bin projection-builder) || die 'the build failed'
+    bench_servers
+    DOCFLEET_CONFIG=$STATE/$CONFIG_NAME attend "${BIN%/debug}/release/bench-backlog" --worker "${BIN%/debug}/release/projection-builder" "$@"
+}
+
+# As far as these benches need them.
+bench_servers() {
+    local name
+    step 'starting PostgreSQL, Kafka and the registry'
+    for name in postgres kafka registry; do
+        (server_up "$name") || die "$name did not start"
+    done
+    config_write
+    fleet_find
+    step 'measuring'
 }
 
 bench_relay() {

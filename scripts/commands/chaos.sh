@@ -17,6 +17,8 @@ usage() {
     --patience N  allows N times the time to recover: for a machine that is busy with something else
     --seed S      repeats the choices of a run, which prints its seed
     --old DIR     for fault 52: the programs of an older version
+    --old-commit C
+                  for fault 52: builds them from an earlier commit, in .docfleet/old
     --table       writes the results into docs/faults.md
     --list        what there is to inject
 
@@ -28,6 +30,7 @@ Examples:
     ./dev chaos --rounds 10
     ./dev chaos --fault 13 --fault kill-broker
     ./dev chaos --minutes 120 --seed 7
+    ./dev chaos --fault 52 --old-commit HEAD~20
     ./dev chaos --all; ./dev chaos --table
 
 Exit code: 0 when all was green, 1 otherwise, 2 for wrong usage.
@@ -35,7 +38,7 @@ TEXT
 }
 
 run() {
-    local rounds='' arguments=() only=''
+    local rounds='' arguments=() only='' old_commit=''
     while (($#)); do
         case $1 in
             --rounds | --minutes | --seed | --patience)
@@ -52,6 +55,11 @@ run() {
                 [[ -x ${2:-}/ocr ]] || usage_error '--old needs a directory with the programs of the fleet'
                 CHAOS_OLD_PROGRAMS=$(cd "$2" && pwd)
                 export CHAOS_OLD_PROGRAMS
+                shift
+                ;;
+            --old-commit)
+                [[ -n ${2:-} ]] || usage_error '--old-commit needs a commit'
+                old_commit=$2
                 shift
                 ;;
             --all) arguments+=("$1") ;;
@@ -73,6 +81,10 @@ run() {
     at_exit chaos_servers_down
     CHECKS=()
     check build cargo build --locked --workspace --bins
+    if [[ -n $old_commit ]]; then
+        old_programs "$old_commit"
+        export CHAOS_OLD_PROGRAMS=$REPLY
+    fi
     if ((${#arguments[@]})); then
         check faults cargo run --quiet --locked -p fleet-tests --bin fleet-chaos -- "${arguments[@]}"
     else
@@ -80,6 +92,25 @@ run() {
     fi
     checks_summary
     good "all well: $REPLY"
+}
+
+# old_programs COMMIT: the fleet's programs as they were then, in REPLY. One commit is kept; what it has in common with today's
+# build is not built again.
+old_programs() {
+    local commit home=$HOME_OF_STATES/old
+    commit=$(git -C "$ROOT" rev-parse --verify --quiet "$1^{commit}") || die "there is no commit '$1'"
+    if [[ $(cat "$home/commit" 2>/dev/null) != "$commit" ]]; then
+        rm -rf "$home"
+        mkdir -p "$home/source" "$home/target"
+        git -C "$ROOT" archive "$commit" | tar -x -C "$home/source" || die "commit $1 can not be unpacked"
+        cp -al "$ROOT/target/debug" "$home/target/debug" || die 'the build can not be linked'
+        # Of these a stale one would look like a success.
+        find "$home/target/debug" -maxdepth 1 -type f -delete
+        echo "$commit" >"$home/commit"
+    fi
+    check "build of ${commit:0:9}" env CARGO_TARGET_DIR="$home/target" \
+        cargo build --locked --workspace --bins --manifest-path "$home/source/Cargo.toml"
+    REPLY=$home/target/debug
 }
 
 chaos_rounds() {

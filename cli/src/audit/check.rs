@@ -9,7 +9,7 @@ use crate::Error;
 /// Offenders named for each finding; their count is always whole.
 pub const OFFENDERS_MAX: usize = 20;
 
-/// Of docs/adr/0028. L9 has no check yet.
+/// Of docs/adr/0028.
 pub const PROPERTIES: [&str; 9] = ["L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9"];
 
 /// Which walk over the ledger a check belongs to. A finding keeps the proof of its walk where it is.

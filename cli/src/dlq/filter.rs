@@ -40,6 +40,12 @@ pub struct Filter {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment(f64);
 
+impl Moment {
+    pub fn seconds(self) -> f64 {
+        self.0
+    }
+}
+
 impl Serialize for Moment {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[allow(clippy::cast_possible_truncation)]

@@ -1,3 +1,8 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
 use docfleet_outbox::Draft;
 use docfleet_testkit::eventually;
 use uuid::Uuid;
@@ -51,6 +56,60 @@ async fn a_good_ledger_is_green_and_its_totals_add_up() {
     assert!(report["topics"].as_array().unwrap().iter().all(|topic| topic["records"] == 2));
     let text = fleet.run(&["audit"]).await.stdout;
     assert!(text.contains("GREEN") && !text.contains("NOT GREEN"), "{text}");
+}
+
+/// A worker's metrics: what is done at dedup, and once that grows so many more. Tells how often they were read.
+async fn counting(ledger: &Ledger, more: i64) -> (String, Arc<AtomicU32>) {
+    let (pool, read) = (ledger.pool.clone(), Arc::new(AtomicU32::new(0)));
+    let reads = Arc::clone(&read);
+    let metrics = move || {
+        let (pool, reads) = (pool.clone(), Arc::clone(&reads));
+        async move {
+            let done = "SELECT count(*) FROM pipeline.inbox WHERE consumer = 'dedup' AND outcome = 'done'";
+            let done: i64 = sqlx::query_scalar(done).fetch_one(&pool).await.unwrap();
+            reads.fetch_add(1, Ordering::SeqCst);
+            let counted = if done > 2 { done + more } else { done };
+            format!("docfleet_consumer_outcomes_total{{consumer=\"dedup\",outcome=\"done\",reason=\"\"}} {counted}\n")
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/metrics", axum::routing::get(metrics));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, read)
+}
+
+/// One outcome is settled between the two readings.
+async fn found_by_counters(more: i64) -> Vec<(String, i64)> {
+    let (fleet, ledger) = good().await;
+    let (url, read) = counting(&ledger, more).await;
+    let settle = async {
+        eventually("the first reading", 60, || async { (read.load(Ordering::SeqCst) > 0).then_some(()) }).await;
+        ledger
+            .sql(
+                r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, topic, partition, "offset")
+                   VALUES ('dedup', gen_random_uuid(), '1970-01-01', 'done', 't', 0, 1)"#,
+            )
+            .await;
+    };
+    let args = ["--counters", &url, "--counters-for", "12s"];
+    tokio::join!(findings(&fleet, &args), settle).0
+}
+
+#[tokio::test]
+async fn counters_that_grow_otherwise_than_the_ledger_are_named() {
+    let (right, above, below) = tokio::join!(found_by_counters(0), found_by_counters(7), found_by_counters(-1));
+    assert_eq!((right, above, below), (vec![], one("counters-differ"), one("counters-differ")));
+    let (fleet, ledger) = good().await;
+    let (url, _) = counting(&ledger, 0).await;
+    ledger
+        .sql(
+            r"INSERT INTO pipeline.consumer_members (member, consumer, partitions, in_flight, waits, started_at, seen_at)
+              SELECT gen_random_uuid(), 'dedup', 1, 0, false, now(), clock_timestamp() + interval '1 minute' FROM generate_series(1, 2)",
+        )
+        .await;
+    let half = fleet.run(&["audit", "--counters", &url, "--counters-for", "1s"]).await;
+    assert!(half.code == 2 && half.stderr.contains("2 members of dedup"), "{}", half.stderr);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod redrive_many;
 mod redrive_undo;
 mod relay;
 mod rescan;
+mod replay;
 mod retention;
 mod setup;
 mod status;

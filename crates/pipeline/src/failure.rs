@@ -1,7 +1,7 @@
 use std::fmt::{self, Display};
 
 /// What a failure means for the message. There is no fifth way, and no default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Something that every message needs is away. Wait; the message is not to blame and loses no attempt.
     Unavailable,

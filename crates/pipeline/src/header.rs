@@ -25,5 +25,12 @@ pub const GROUP: &str = "docfleet_group";
 /// and the letter's place in its order, from 1.
 pub const GROUP_POSITION: &str = "docfleet_group_position";
 
+/// Of a message that is fed to its consumer again: the logical version, under which its outcome stands in the inbox
+pub const REPLAY: &str = "docfleet_replay";
+/// and whether what follows from it becomes events, `new` or `none`.
+pub const REPLAY_EMITS: &str = "docfleet_replay_emits";
+/// and the event's day, ISO 8601, so that its outcome is found when it can not be decoded.
+pub const REPLAY_DAY: &str = "docfleet_replay_day";
+
 /// All of the above begin with this.
 pub const PREFIX: &str = "docfleet_";

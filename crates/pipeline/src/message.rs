@@ -1,10 +1,14 @@
-use std::{fmt::Display, sync::Arc};
+use std::{borrow::Cow, fmt::Display, sync::Arc};
 
 use docfleet_outbox::EventMeta;
-use time::{Date, OffsetDateTime};
+use time::{Date, OffsetDateTime, format_description::well_known::Iso8601};
 use uuid::Uuid;
 
-use crate::{gate::Place, header};
+use crate::{
+    gate::Place,
+    header,
+    replay::{self, Replay},
+};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,9 +93,16 @@ pub(crate) struct Identity {
     pub event_type: String,
     pub tenant: String,
     pub region: String,
+    /// Of a message that is fed again: its outcome is another one than the first.
+    pub replay: Option<Replay>,
 }
 
 impl Identity {
+    /// The name under which the consumer called `name` keeps the outcome.
+    pub fn consumer<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        replay::logical(self.replay.as_ref(), name)
+    }
+
     pub fn of_event(meta: &EventMeta, record: &Record) -> Self {
         Self {
             event_id: meta.event_id,
@@ -100,6 +111,21 @@ impl Identity {
             event_type: record.header("event_type").unwrap_or("unknown").chars().take(100).collect(),
             tenant: meta.tenant.clone(),
             region: meta.region.clone(),
+            replay: record.replay(),
+        }
+    }
+
+    /// Of a message that could not be decoded. One that is fed again was once, and whoever sent it looked up what it is.
+    pub fn of_undecodable(record: &Record) -> Self {
+        let place = Self::of_place(record);
+        let known = place.replay.as_ref().and_then(|_| {
+            let event_id = Uuid::parse_str(record.header("event_id")?).ok()?;
+            let day = Date::parse(record.header(header::REPLAY_DAY)?, &Iso8601::DATE).ok()?;
+            Some((event_id, day))
+        });
+        match known {
+            Some((event_id, event_day)) => Self { event_id, event_day, ..place },
+            None => place,
         }
     }
 
@@ -112,6 +138,7 @@ impl Identity {
             event_type: "unknown".to_owned(),
             tenant: record.header("tenant").unwrap_or("unknown").to_owned(),
             region: record.header("region").unwrap_or("unknown").to_owned(),
+            replay: record.replay(),
         }
     }
 }

@@ -36,6 +36,16 @@ pub enum Away {
     Wait,
 }
 
+/// Whether an operator may feed the consumer events again that it has done (`docfleet replay`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// A second effect of an event would be wrong, or nobody has thought about it: why, and what to do instead, for the
+    /// operator.
+    Refused(&'static str),
+    /// A second effect of the same event, under another logical version, replaces the first one or changes nothing.
+    Repeatable,
+}
+
 /// What ends each kind of failure of a consumer. Each handler declares all of it: every default in this field loses
 /// something, so there is none.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +59,7 @@ pub struct Policy {
     pub ask_inbox_first: bool,
     /// A try that takes longer is a transient failure, `deadline-exceeded`.
     pub work_deadline: Duration,
+    pub again: Again,
 }
 
 /// Why a policy can not be kept.
@@ -68,6 +79,10 @@ pub enum Incoherent {
     UnsortedTiers(&'static str),
     #[error("two retry topics are called {0:?}: an attempt would skip one")]
     TwinTiers(&'static str),
+    #[error(
+        "an ordered consumer can not be fed again: a failed message would park its key behind events that are done"
+    )]
+    ReplayInOrder,
     #[error("the poison's key is to be held, but the consumer is not ordered: with ParkKey it is")]
     HoldWithoutOrder,
 }
@@ -92,6 +107,7 @@ impl Policy {
         unavailable: Away::Wait,
         ask_inbox_first: false,
         work_deadline: Duration::from_secs(60),
+        again: Again::Refused("its effects were not declared repeatable"),
     };
 
     /// Three tries in the lane, then the key is parked. For handlers whose effects depend on the order within a key.
@@ -101,6 +117,18 @@ impl Policy {
     #[must_use]
     pub const fn with_costly_work(self, deadline: Duration) -> Self {
         Self { ask_inbox_first: true, work_deadline: deadline, ..self }
+    }
+
+    /// This policy, for effects that may happen again under another logical version.
+    #[must_use]
+    pub const fn repeatable(self) -> Self {
+        Self { again: Again::Repeatable, ..self }
+    }
+
+    /// This policy, for effects that must not; with what to do instead.
+    #[must_use]
+    pub const fn never_again(self, why: &'static str) -> Self {
+        Self { again: Again::Refused(why), ..self }
     }
 
     pub(crate) const fn is_ordered(&self) -> bool {
@@ -134,6 +162,9 @@ impl Policy {
         }
         if self.poison == Poisoned::DeadLetterAndHoldKey && !self.is_ordered() {
             return Err(Incoherent::HoldWithoutOrder);
+        }
+        if self.again == Again::Repeatable && self.is_ordered() {
+            return Err(Incoherent::ReplayInOrder);
         }
         let Exhausted::RetryTopics(tiers) = self.transient else { return Ok(()) };
         if tiers.is_empty() {
@@ -172,6 +203,7 @@ mod tests {
         assert_eq!(Policy { work_deadline: Duration::ZERO, ..unordered }.check(), Err(Incoherent::NoDeadline));
         let day = Duration::from_secs(24 * 60 * 60);
         assert_eq!(Policy { work_deadline: day, ..unordered }.check(), Err(Incoherent::LongDeadline(day)));
+        assert_eq!(Policy::ORDERED.repeatable().check(), Err(Incoherent::ReplayInOrder));
         let hold = Poisoned::DeadLetterAndHoldKey;
         assert_eq!(Policy { poison: hold, ..unordered }.check(), Err(Incoherent::HoldWithoutOrder));
         assert_eq!(through(&[]), Err(Incoherent::NoTiers));

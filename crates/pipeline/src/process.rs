@@ -24,6 +24,7 @@ use crate::{
     message::{Identity, PLACE_DAY, place_id},
     metric,
     parked::{self, Hints},
+    replay,
     settle::digest_of,
 };
 
@@ -87,7 +88,7 @@ impl<H: Handler> Processor<H> {
         let decoded = self.until_available(&record, || self.decode(&record)).await;
         let identity = match &decoded {
             Ok((meta, _)) => Identity::of_event(meta, &record),
-            Err(_) => Identity::of_place(&record),
+            Err(_) => Identity::of_undecodable(&record),
         };
         if let Some(command) = self.dropped_by(&record).await {
             let conclusion = Conclusion::Dropped(command);
@@ -101,6 +102,9 @@ impl<H: Handler> Processor<H> {
             }
             Err(failure) => return self.conclude(in_flight, record, identity, Err(failure)).await,
         };
+        if let Err(failure) = replay::refuse(identity.replay.as_ref(), H::POLICY.again) {
+            return self.conclude(in_flight, record, identity, Err(failure)).await;
+        }
         let parked = match self.is_to_go_behind(&record, &identity).await {
             Ok(parked) => parked,
             Err(failure) => return self.conclude(in_flight, record, identity, Err(failure)).await,
@@ -286,7 +290,7 @@ impl<H: Handler> Processor<H> {
                    WHERE consumer = $1 AND event_id = $2 AND event_day = $3 AND NOT (outcome = 'retrying' AND attempt = $4)
                      AND (digest = $5 OR digest = ''))",
             )
-            .bind(self.consumer)
+            .bind(identity.consumer(self.consumer))
             .bind(identity.event_id)
             .bind(identity.event_day)
             .bind(record.attempt())
@@ -303,7 +307,7 @@ impl<H: Handler> Processor<H> {
                 r"SELECT EXISTS (SELECT FROM pipeline.inbox
                    WHERE consumer = $1 AND (event_id, event_day) IN (($2, $3), ($4, $5)) AND outcome = 'retrying' AND attempt = $6)",
             )
-            .bind(self.consumer)
+            .bind(identity.consumer(self.consumer))
             .bind(identity.event_id)
             .bind(identity.event_day)
             .bind(place_id(record))

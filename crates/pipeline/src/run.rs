@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    ConsumerConfig, Handler, ParkedConfig, Setup,
+    Again, ConsumerConfig, Handler, ParkedConfig, Setup,
     broker::{self, Connection},
     consumer::{Driver, Progress, announce, watch},
     failure, gate,
@@ -131,7 +131,7 @@ pub async fn consume<H: Handler>(setup: &Setup, handler: H) -> anyhow::Result<()
         tracing::info!(?deadline, ?drain, "a try may outlive an orderly end; it is given up then and comes again");
     }
     let topics = topics_of::<H>(setup.name, &kafka.topic_prefix);
-    subscribe(setup, &topics[..H::In::topics().len()]).await?;
+    subscribe(setup, &topics[..H::In::topics().len()], H::POLICY.again).await?;
     let connection = broker::kafka::connect(&kafka, setup.name, &topics, &config).map_err(anyhow::Error::msg)?;
     let progress = Progress::default();
     let stop = setup.shutdown.child_token();
@@ -226,16 +226,26 @@ fn topics_of<H: Handler>(consumer: &str, prefix: &str) -> Vec<String> {
     events.chain(retries).collect()
 }
 
-/// Writes down which outcomes this consumer owes, for the audit. Waits for a database that is away.
-async fn subscribe(setup: &Setup, topics: &[String]) -> anyhow::Result<()> {
+/// Writes down which outcomes this consumer owes, for the audit, and whether it may be fed again, for `docfleet replay`. Waits
+/// for a database that is away.
+async fn subscribe(setup: &Setup, topics: &[String], again: Again) -> anyhow::Result<()> {
     let retry: crate::RetryConfig = setup.section("retry")?;
+    let no_replay = match again {
+        Again::Repeatable => None,
+        Again::Refused(why) => Some(why),
+    };
     let writing = async {
         for waits in 0.. {
             let written = sqlx::query(
-                "INSERT INTO pipeline.subscriptions (consumer, topic) SELECT $1, UNNEST($2::text[]) ON CONFLICT DO NOTHING",
+                r"WITH subscribed AS (
+                      INSERT INTO pipeline.subscriptions (consumer, topic) SELECT $1, UNNEST($2::text[]) ON CONFLICT DO NOTHING)
+                  INSERT INTO pipeline.declarations AS d (consumer, no_replay) VALUES ($1, $3)
+                  ON CONFLICT (consumer) DO UPDATE SET no_replay = excluded.no_replay, declared_at = clock_timestamp()
+                   WHERE d.no_replay IS DISTINCT FROM excluded.no_replay",
             )
             .bind(setup.name)
             .bind(topics)
+            .bind(no_replay)
             .execute(&setup.pool)
             .await;
             let Err(error) = written else { break };

@@ -52,7 +52,8 @@ impl Handler for AvScan {
     type In = DocumentUploaded;
     type Finding = Finding;
 
-    const POLICY: Policy = Policy::UNORDERED.with_costly_work(SCAN_DEADLINE);
+    /// Again, as after a hole in the engine: a verdict is an event, and a second one is a second event.
+    const POLICY: Policy = Policy::UNORDERED.with_costly_work(SCAN_DEADLINE).repeatable();
 
     async fn work(&self, message: &Message<DocumentUploaded>, context: &WorkContext) -> Outcome<Finding> {
         let blobs = &self.scanner.blobs;

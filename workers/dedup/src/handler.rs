@@ -80,7 +80,9 @@ impl Handler for Dedup {
     type In = DocumentVirusScanned;
     type Finding = Finding;
 
-    const POLICY: Policy = Policy::UNORDERED.with_costly_work(READ_DEADLINE);
+    const POLICY: Policy = Policy::UNORDERED.with_costly_work(READ_DEADLINE).never_again(
+        "who was first with a content is decided once; to have its events again, `docfleet relay republish`",
+    );
 
     async fn work(&self, message: &Message<DocumentVirusScanned>, _context: &WorkContext) -> Outcome<Finding> {
         let event = &message.event;

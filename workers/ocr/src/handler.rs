@@ -107,7 +107,8 @@ impl Handler for Ocr {
     type In = DocumentDeduplicated;
     type Finding = Finding;
 
-    const POLICY: Policy = Policy::UNORDERED.with_costly_work(WORK_DEADLINE);
+    /// Again, as after a better engine: the text is written to the same place.
+    const POLICY: Policy = Policy::UNORDERED.with_costly_work(WORK_DEADLINE).repeatable();
 
     async fn work(&self, message: &Message<DocumentDeduplicated>, context: &WorkContext) -> Outcome<Finding> {
         let event = &message.event;

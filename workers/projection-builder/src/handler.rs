@@ -25,7 +25,9 @@ impl Handler for ProjectionBuilder {
     type Finding = ();
 
     /// No stage needs the order, but its readers do: with a document's event missing, what is later must not be shown.
-    const POLICY: Policy = Policy::ORDERED;
+    const POLICY: Policy = Policy::ORDERED.never_again(
+        "its view counts events, and each would count twice; `docfleet projections rebuild` makes it anew",
+    );
 
     async fn work(&self, _message: &Message<DocumentEvent>, _context: &WorkContext) -> Outcome<()> {
         Ok(())

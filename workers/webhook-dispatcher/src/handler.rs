@@ -40,7 +40,8 @@ impl Handler for WebhookDispatcher {
     type In = DocumentEvent;
     type Finding = Announcement;
 
-    const POLICY: Policy = Policy::UNORDERED;
+    /// Again, as for a subscription that came later: a delivery that is there stays as it is.
+    const POLICY: Policy = Policy::UNORDERED.repeatable();
 
     async fn work(&self, message: &Message<DocumentEvent>, _context: &WorkContext) -> Outcome<Announcement> {
         Announcement::of(&message.meta, &message.event, message.traceparent.clone()).poison("unspeakable")

@@ -5,19 +5,19 @@ use humantime_serde::re::humantime::parse_duration;
 
 use crate::dlq::action::BATCH;
 
-/// How carefully a redrive is applied.
+/// How carefully messages are sent once more.
 #[derive(Args, Clone)]
 pub struct Pace {
-    /// Letters sent: 50/s, 600/min, 1000/h
+    /// Messages sent: 50/s, 600/min, 1000/h
     #[arg(long, value_name = "N/UNIT", default_value = "100/s", value_parser = parse_rate)]
     pub rate: Rate,
-    /// Do not send one letter of each consumer first and wait for what becomes of it
+    /// Do not send one message of each consumer first and wait for what becomes of it
     #[arg(long)]
     pub no_canary: bool,
     /// How long to wait while nothing is worked on: for the canary, and for room later
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_duration)]
     pub patience: Duration,
-    /// Letters that may be on their way at once
+    /// Messages that may be on their way at once
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     pub open_max: i64,
     /// Stop when more than this share of the last 20 died again, in percent

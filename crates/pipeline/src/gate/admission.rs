@@ -129,6 +129,9 @@ impl<T: Placed> Admission<T> {
     /// Several times a second: commands end, tokens come.
     pub fn tick(&mut self, now: Duration) {
         self.signals.let_fail(self.commands.lets_fail(now));
+        if self.running == 0 && self.here() == [0, 0, 0] {
+            self.signals.rest(now);
+        }
         let grants = self.granted.is_empty();
         for (_, item) in std::mem::take(&mut self.aside) {
             match self.commands.verdict(now, &item.place()) {

@@ -54,10 +54,13 @@ pub enum Judgement {
 ///
 /// *Closed*, all flows, and failures settle; the one that makes too many trips it and is held already. *Open*, one message
 /// at a time is let in: a fresh one at once after a success and after a growing pause after a failure, so good ones get
-/// through; a held one now and then. The more are held, the longer the pauses: the budget lasts for hours.
-/// [`BreakerConfig::close_after`] successes without a failure of a fresh one close it; twice as many when it had closed
-/// in vain just before. *Closed again*, what was held is tried once more, but never faster than others succeed: a message
-/// that fails while its neighbours pass is bad itself, and may die. So a breaker that closes too early lets little through.
+/// through; the held ones by turns. The more are held, the longer the pauses between fresh ones: the budget lasts for
+/// hours. [`BreakerConfig::close_after`] successes without a failure of a fresh one close it; twice as many when it had
+/// closed in vain just before. So does [`rest`](Self::rest), when nothing is held and nothing comes.
+/// *Closed again*, what was held is tried once more, but never faster than others succeed: a message that fails while its
+/// neighbours pass is bad itself, and may die. So a breaker that closes too early lets little through.
+///
+/// It looks at classes, not at reasons: one bad producer has many ways to be unreadable, one server many ways to be ill.
 ///
 /// Asked when a message is decided upon, not when it is settled: the bound is exact whatever is still on its way.
 #[derive(Debug)]
@@ -88,7 +91,11 @@ pub struct Open {
     /// When the next held one may be.
     retest_at: Duration,
     retest_interval: Duration,
+    /// So many more that fail, and each of the held ones has had its turn; then the pauses get longer.
+    retests_left: usize,
     held: usize,
+    /// No outcome has come since then.
+    quiet_since: Duration,
     probe_out: bool,
 }
 
@@ -160,6 +167,16 @@ impl Breaker {
         Some(start)
     }
 
+    /// Nothing is held, out or ready. When it stays so, there is nothing left to protect. Returns whether that closed it.
+    pub fn rest(&mut self, now: Duration) -> bool {
+        let rested = |open: &Open| now.saturating_sub(open.quiet_since) >= self.config.probe_interval_max;
+        let closes = self.open.as_ref().is_some_and(rested);
+        if closes {
+            self.close(now);
+        }
+        closes
+    }
+
     /// Messages ended well. Returns whether that closed it.
     pub fn succeeded(&mut self, now: Duration, turn: Turn, count: usize) -> bool {
         if self.is_off() {
@@ -167,7 +184,7 @@ impl Breaker {
         }
         let Some(open) = &mut self.open else {
             self.window.push(now, None, count);
-            if turn == Turn::Normal {
+            if matches!(turn, Turn::Normal | Turn::Second) {
                 // Not saved up: what is held must not die at once after a long good time.
                 self.credits = self.credits.saturating_add(count).min(self.config.failures_min);
             }
@@ -177,23 +194,23 @@ impl Breaker {
             return false;
         }
         open.probe_out = false;
+        open.quiet_since = now;
         open.successes = open.successes.saturating_add(1);
         if turn == Turn::Probe {
             open.interval = (open.interval / 2).max(self.config.probe_interval);
             open.probe_at = now;
         } else {
             open.retest_interval = self.config.probe_interval;
+            open.retests_left = 0;
             open.retest_at = now;
         }
-        if open.successes < self.required {
-            return false;
+        let enough = open.successes >= self.required;
+        if enough {
+            self.close(now);
+            // One of the held has just succeeded: the next may go at once, and as long as they do.
+            self.credits = usize::from(turn == Turn::Retest);
         }
-        self.open = None;
-        self.window.clear();
-        self.closed_at = Some(now);
-        self.credits = 0;
-        self.credit_at = Some(now + self.config.probe_interval_max);
-        true
+        enough
     }
 
     /// A message failed for good as far as it goes: what becomes of it?
@@ -203,6 +220,7 @@ impl Breaker {
         }
         if let Some(open) = &mut self.open {
             let (first, longest) = (self.config.probe_interval, self.config.probe_interval_max);
+            open.quiet_since = now;
             match turn {
                 Turn::Probe => {
                     let held = u32::try_from(open.held / self.config.failures_min.max(1)).unwrap_or(u32::MAX);
@@ -212,7 +230,12 @@ impl Breaker {
                     open.probe_out = false;
                 }
                 Turn::Retest => {
-                    open.retest_interval = (open.retest_interval * 2).min(longest);
+                    // The others may be well: each has its turn before the pause grows, or the last one would wait for hours.
+                    let left = if open.retests_left == 0 { open.held } else { open.retests_left };
+                    open.retests_left = left.saturating_sub(1);
+                    if open.retests_left == 0 {
+                        open.retest_interval = (open.retest_interval * 2).min(longest);
+                    }
                     open.retest_at = now + open.retest_interval;
                     open.probe_out = false;
                 }
@@ -237,7 +260,7 @@ impl Breaker {
 
     fn count(&mut self, now: Duration, cause: Cause) -> Judgement {
         self.window.push(now, Some(cause), 1);
-        let failures = self.window.failures(cause);
+        let failures = self.window.failures(cause.class);
         let many = failures >= self.config.failures_min.max(1);
         let share = u64::from(self.config.failures_percent).saturating_mul(self.window.total as u64);
         if !many || (failures as u64).saturating_mul(100) <= share {
@@ -263,12 +286,22 @@ impl Breaker {
             interval,
             retest_at: now + interval,
             retest_interval: interval,
+            retests_left: 0,
             held: 0,
+            quiet_since: now,
             probe_out: false,
         });
         self.trips += 1;
         self.window.clear();
         (self.credits, self.credit_at) = (0, None);
+    }
+
+    fn close(&mut self, now: Duration) {
+        self.open = None;
+        self.window.clear();
+        self.closed_at = Some(now);
+        self.credits = 0;
+        self.credit_at = Some(now + self.config.probe_interval_max);
     }
 
     fn take_credit(&mut self, now: Duration) -> bool {
@@ -294,7 +327,7 @@ struct Window {
     messages_max: usize,
     age_max: Duration,
     entries: VecDeque<Entry>,
-    failures: HashMap<(&'static str, &'static str), usize>,
+    failures: HashMap<Class, usize>,
     total: usize,
 }
 
@@ -325,7 +358,7 @@ impl Window {
         }
         self.total += count;
         if let Some(cause) = cause {
-            *self.failures.entry(key(cause)).or_default() += count;
+            *self.failures.entry(cause.class).or_default() += count;
         }
         self.trim(now);
     }
@@ -340,7 +373,7 @@ impl Window {
             }
             first.count -= gone;
             self.total -= gone;
-            if let Some(failures) = first.cause.and_then(|cause| self.failures.get_mut(&key(cause))) {
+            if let Some(failures) = first.cause.and_then(|cause| self.failures.get_mut(&cause.class)) {
                 *failures -= gone;
             }
             if first.count == 0 {
@@ -349,8 +382,8 @@ impl Window {
         }
     }
 
-    fn failures(&self, cause: Cause) -> usize {
-        self.failures.get(&key(cause)).copied().unwrap_or(0)
+    fn failures(&self, class: Class) -> usize {
+        self.failures.get(&class).copied().unwrap_or(0)
     }
 
     fn clear(&mut self) {
@@ -358,10 +391,6 @@ impl Window {
         self.failures.clear();
         self.total = 0;
     }
-}
-
-fn key(cause: Cause) -> (&'static str, &'static str) {
-    (cause.class.as_str(), cause.reason)
 }
 
 #[cfg(test)]

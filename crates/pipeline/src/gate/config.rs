@@ -12,7 +12,7 @@ pub struct BreakerConfig {
     /// And at none older than this.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
-    /// So many of the same class and reason must be among them, at least.
+    /// So many of the same class, whatever their reasons, must be among them, at least.
     pub failures_min: usize,
     /// And they must be more than this part of all of them.
     pub failures_percent: u32,

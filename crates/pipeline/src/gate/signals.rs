@@ -94,6 +94,23 @@ impl Signals {
         self.with(|state| state.breaker.start(now, fresh, held))
     }
 
+    /// As [`Breaker::rest`].
+    pub fn rest(&self, now: Duration) {
+        if self.is_closed() {
+            return;
+        }
+        let closed = self.with(|state| {
+            let closed = state.breaker.rest(now);
+            if closed {
+                state.ramp.restart();
+            }
+            closed
+        });
+        if closed {
+            tracing::warn!(consumer = self.consumer, "the breaker closed: nothing is held and nothing comes");
+        }
+    }
+
     /// How many messages may be out at once.
     pub fn limit(&self) -> usize {
         self.shared.limit.load(Ordering::Relaxed)

@@ -86,7 +86,7 @@ impl<H: Handler> Settler<H> {
         if self.claim_parked(&mut transaction, head, found).await.map_err(database)? {
             match found {
                 Found::Worked(tried) => {
-                    let mut settlement = Settlement::new(&mut transaction, self.consumer);
+                    let mut settlement = Settlement::new(&mut transaction, self.consumer, None);
                     let recording = self.handler.record(std::slice::from_ref(&tried.worked), &mut settlement);
                     AssertUnwindSafe(recording).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))?;
                     let drafts = settlement.into_drafts();

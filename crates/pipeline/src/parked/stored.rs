@@ -43,6 +43,8 @@ impl Stored {
             event_type: self.event_type,
             tenant: self.tenant,
             region: self.region,
+            // An ordered consumer is never fed again.
+            replay: None,
         };
         let record = Record {
             source: TopicPartition { topic: self.topic.into(), partition: self.partition },

@@ -12,6 +12,7 @@ use crate::{
     message::{Identity, PLACE_DAY},
     parked::{self, Turn, Wish},
     process::{Conclusion, Finished, TOO_OLD},
+    replay::Replay,
 };
 
 /// What a message was, beside its id. Nothing for one that is only a place: what stands there may change.
@@ -49,6 +50,7 @@ impl Item {
             End::Behind(_) => Wish::Behind,
             // Without an effect there is no place in the order.
             End::Dropped(_) => Wish::Unreadable,
+            _ if self.identity.replay.is_some() => Wish::Unreadable,
             // What the inbox has forgotten may have had its effect: it must not get another one from behind a parked key.
             End::Failed(failure, _) if failure.reason == TOO_OLD => Wish::Unreadable,
             End::Failed(_, Fate::Park | Fate::DeadLetterAndHold) => Wish::CloseKey,
@@ -128,6 +130,11 @@ impl<H: Handler> Batch<H> {
         self.items.push(Item { in_flight, record, identity, digest, end });
     }
 
+    /// Of all its messages: a batch is of one logical version.
+    pub fn replay(&self) -> Option<&Replay> {
+        self.items.first().and_then(|item| item.identity.replay.as_ref())
+    }
+
     /// The worked messages that this settlement took, as one slice: the others have an outcome or a place already.
     pub fn fresh(&mut self, settled: &Settled) -> &[Worked<H::In, H::Finding>] {
         if settled.all {
@@ -165,7 +172,8 @@ impl<H: Handler> Batch<H> {
     }
 }
 
-/// As many of `waiting`, from the front, as hold each event only once: a statement can not touch an inbox row twice.
+/// As many of `waiting`, from the front, as hold each event only once: a statement can not touch an inbox row twice. And as
+/// are of one logical version: a transaction settles under one name.
 ///
 /// Of an ordered consumer the batch ends before a message whose key may be closed by an earlier one of the batch: whether
 /// that one closes it is known when its claim is.
@@ -175,7 +183,8 @@ pub(super) fn take_batch<H: Handler>(waiting: &mut Vec<Finished<H>>) -> Batch<H>
     let mut closing: HashSet<Vec<u8>> = HashSet::new();
     let mut taken = 0;
     for finished in waiting.iter() {
-        if !events.insert(finished.identity.event_id) {
+        let other_version = waiting.first().is_some_and(|first| first.identity.replay != finished.identity.replay);
+        if other_version || !events.insert(finished.identity.event_id) {
             break;
         }
         if H::POLICY.is_ordered() {
@@ -255,6 +264,15 @@ mod tests {
             waiting(&[(1, "a", Fate::Park), (2, "b", Fate::Park), (1, "c", Fate::Park), (3, "d", Fate::Park)]);
         assert_eq!(offsets(&take_batch(&mut open)), [1, 2]);
         assert_eq!(offsets(&take_batch(&mut open)), [1, 3]);
+    }
+
+    #[test]
+    fn a_batch_is_of_one_logical_version() {
+        let mut open = waiting(&[(1, "a", Fate::Park), (2, "b", Fate::Park), (3, "c", Fate::Park)]);
+        open[1].record.headers.push((crate::header::REPLAY.to_owned(), "v2".to_owned()));
+        open[1].identity = Identity::of_place(&open[1].record);
+        let batches: Vec<_> = std::iter::repeat_with(|| offsets(&take_batch(&mut open))).take(3).collect();
+        assert_eq!(batches, [[1], [2], [3]]);
     }
 
     #[test]

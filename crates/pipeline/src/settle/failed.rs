@@ -3,6 +3,7 @@ use docfleet_outbox::{Kind, OutboxRow};
 use crate::{
     Class, Failure, RetryConfig, Tier, clock, header,
     message::{Identity, Record},
+    replay::Replay,
 };
 
 /// What fits into Kafka beside our own headers: the producer and the failure topics take 2 MiB. A broker checks only the
@@ -57,6 +58,7 @@ impl Carrier<'_> {
     ) -> OutboxRow {
         let (origin_topic, origin_partition, origin_offset) = record.origin();
         let now = clock::rfc3339(self.now_ms);
+        let consumer = identity.consumer(self.consumer).into_owned();
         let mut headers: Vec<(String, String)> = record
             .headers
             .iter()
@@ -66,7 +68,7 @@ impl Carrier<'_> {
             .collect();
         let first_failed_at = record.header(header::FIRST_FAILED_AT).unwrap_or(&now).to_owned();
         let ours = [
-            (header::CONSUMER, self.consumer.to_owned()),
+            (header::CONSUMER, consumer.clone()),
             (header::ATTEMPT, attempt.to_string()),
             (header::CLASS, failure.class.as_str().to_owned()),
             (header::REASON, failure.reason.to_owned()),
@@ -77,7 +79,9 @@ impl Carrier<'_> {
             (header::FIRST_FAILED_AT, first_failed_at),
             (header::FAILED_AT, now),
         ];
-        headers.extend(ours.map(|(name, value)| (name.to_owned(), value)));
+        let replay = identity.replay.iter().flat_map(Replay::headers);
+        let day = identity.replay.as_ref().map(|_| (header::REPLAY_DAY, identity.event_day.to_string()));
+        headers.extend(ours.into_iter().chain(replay).chain(day).map(|(name, value)| (name.to_owned(), value)));
         let mut payload = record.payload.clone();
         if let Some(omitted) = payload.take_if(|bytes| bytes.len() > PAYLOAD_BYTES_MAX) {
             headers.push((header::PAYLOAD_OMITTED.to_owned(), omitted.len().to_string()));
@@ -87,7 +91,7 @@ impl Carrier<'_> {
             event_id: identity.event_id,
             event_type: storable(&identity.event_type),
             aggregate: None,
-            consumer: Some(self.consumer.to_owned()),
+            consumer: Some(consumer),
             attempt,
             topic,
             // A key of this size is no key; cutting it would only make another one.

@@ -16,6 +16,7 @@ use crate::{
     gate::{CommandId, DROPPED, record_drops},
     message::{PLACE_DAY, place_id},
     parked::{self, Parking},
+    replay,
 };
 
 /// Of a message that waits behind its parked key.
@@ -34,23 +35,25 @@ impl<H: Handler> Settler<H> {
         let database = |error: sqlx::Error| failure::of_database(&error);
         let mut transaction = connection.begin().await.map_err(database)?;
         let mut settled = Settled::default();
+        let replay = batch.replay().cloned();
+        let consumer = replay::logical(replay.as_ref(), self.consumer);
         if H::POLICY.is_ordered() {
             self.take_turns(&mut transaction, &batch.items, &mut settled).await.map_err(database)?;
         }
         loop {
-            claim(&mut transaction, self.consumer, &batch.items, &mut settled).await.map_err(database)?;
-            let collided = collided(&mut transaction, self.consumer, &batch.items, &settled).await.map_err(database)?;
+            claim(&mut transaction, &consumer, &batch.items, &mut settled).await.map_err(database)?;
+            let collided = collided(&mut transaction, &consumer, &batch.items, &settled).await.map_err(database)?;
             if collided.is_empty() {
                 break;
             }
             // They are claimed in the next round, under the identity of their places, which collide with nothing.
             batch.collided(&collided);
         }
-        let released = release_places(&mut transaction, self.consumer, &batch.items).await.map_err(database)?;
+        let released = release_places(&mut transaction, &consumer, &batch.items).await.map_err(database)?;
         if !settled.all && settled.claimed.is_empty() && !released {
             return Ok(settled);
         }
-        let mut settlement = Settlement::new(&mut transaction, self.consumer);
+        let mut settlement = Settlement::new(&mut transaction, self.consumer, replay);
         let fresh = batch.fresh(&settled);
         if !fresh.is_empty() {
             let recording = AssertUnwindSafe(self.handler.record(fresh, &mut settlement)).catch_unwind();
@@ -61,7 +64,7 @@ impl<H: Handler> Settler<H> {
         let failed = self.failed_rows(&batch.items, &settled);
         insert_rows(&mut transaction, failed).await.map_err(database)?;
         let drops = drops(&batch.items, &settled);
-        record_drops(&mut transaction, self.consumer, &drops).await.map_err(database)?;
+        record_drops(&mut transaction, &consumer, &drops).await.map_err(database)?;
         if H::POLICY.is_ordered() {
             self.park(&mut transaction, &batch.items, &settled).await.map_err(database)?;
         }

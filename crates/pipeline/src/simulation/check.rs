@@ -24,7 +24,7 @@ pub(super) struct Checks {
     /// How many of them have an outcome, by consumer.
     with_outcome: BTreeMap<(usize, bool, u64), usize>,
     /// Undecodable records of others.
-    foreign: BTreeSet<EventId>,
+    pub foreign: BTreeSet<EventId>,
     on_dead_letter_topic: BTreeMap<(usize, EventId), u32>,
 }
 
@@ -252,6 +252,9 @@ impl World {
         let retrying = self.database.inbox.iter().find(|(_, row)| row.outcome == Outcome::Retrying);
         if let Some(((consumer, event), _)) = retrying {
             return Some(format!("event {event} waits for a retry at consumer {consumer}, and nothing is on its way"));
+        }
+        if let Some(process) = self.processes.iter().position(|process| process.up && !process.signals.is_closed()) {
+            return Some(format!("the breaker of process {process} is open"));
         }
         let busy = self.processes.iter().position(|process| process.up && process.core.budget().messages() > 0);
         busy.map(|process| format!("process {process} holds messages"))

@@ -18,6 +18,10 @@ use crate::{
 /// Draws of its own, so that a world without these is the same as ever.
 const SALT: u64 = 0x6a7e;
 const DAY: Duration = Duration::from_secs(86_400);
+/// In a healed world the breaker has so long to find out by itself what is well again.
+const OPERATOR_COMES_AFTER: Ms = 10_000;
+/// A storm has many.
+const REASONS: [&str; 3] = ["asked-to", "asked-again", "asked-otherwise"];
 
 pub(super) struct Gating {
     random: Random,
@@ -61,8 +65,8 @@ impl Gating {
 impl World {
     /// Now and then an operator commands something for a while.
     pub fn command(&mut self, life: Life) {
-        if !self.faulty() && !self.processes[life.process].signals.is_closed() {
-            // What nothing follows is held until somebody decides.
+        if self.needs_an_operator() && !self.processes[life.process].signals.is_closed() {
+            self.reach("an operator lets fail what the breaker holds");
             return self.command_this(life, 0, Action::LetFail, Selector::All, DAY);
         }
         if !self.faulty() || !self.gating.random.chance(self.gating.commands) {
@@ -84,6 +88,12 @@ impl World {
         let left = Duration::from_millis(random.between(50, 1_500));
         let id = i64::try_from(random.below(1_000_000)).unwrap_or(0);
         self.command_this(life, id, action, selector, left);
+    }
+
+    /// What will never succeed is held until somebody decides. Everything else has to come without help.
+    fn needs_an_operator(&self) -> bool {
+        let waited = self.healed_at.is_some_and(|at| self.now > at + OPERATOR_COMES_AFTER);
+        waited && !self.faulty() && (self.has_hopeless() || !self.checks.foreign.is_empty())
     }
 
     fn command_this(&mut self, life: Life, id: CommandId, action: Action, selector: Selector, left: Duration) {
@@ -116,7 +126,7 @@ impl World {
     pub fn breaker_holds(&mut self, life: Life, message: u64, class: Class) -> bool {
         let process = &self.processes[life.process];
         let Some(turn) = process.turn_of(message) else { return false };
-        let cause = Cause { class, reason: "asked-to" };
+        let cause = Cause { class, reason: REASONS[usize::try_from(message).unwrap_or(0) % REASONS.len()] };
         if process.signals.judge(process.elapsed(self.now), turn, cause) == Judgement::Settle {
             return false;
         }

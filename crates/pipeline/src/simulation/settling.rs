@@ -121,6 +121,11 @@ impl World {
         self.failing.entry((kind, event)).or_insert(drawn)
     }
 
+    /// Whether anything was drawn that fails whenever it is tried.
+    pub fn has_hopeless(&self) -> bool {
+        self.failing.values().any(|left| matches!(*left, NEVER | POISON))
+    }
+
     pub fn worked(&mut self, life: Life, message: u64) {
         let away = self.database_is_away() || self.strikes(self.plan.away / 4);
         let fatal = self.strikes(2);

@@ -348,7 +348,10 @@ impl Bench {
     }
 
     pub fn consumer_under<D: Declares>(&self) -> Running {
-        let handler = Under::<D>(self.handler.clone(), PhantomData);
+        self.consumer_with(Under::<D>(self.handler.clone(), PhantomData))
+    }
+
+    pub fn consumer_with(&self, handler: impl Handler) -> Running {
         Running::start(self, CONSUMER, |setup| async move {
             setup.pin::<Echoed>().await?;
             consume(&setup, handler).await

@@ -11,4 +11,5 @@ mod harness;
 mod mock_cluster;
 mod parking;
 mod relaying;
+mod replaying;
 mod taken_back;

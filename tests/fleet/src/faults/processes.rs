@@ -219,15 +219,18 @@ impl Nemesis for MixedVersions {
             row: 52,
             name: "mixed-versions",
             what: "old and new programs at work together",
-            how: "the first of each worker runs the older programs that `--old DIR` names, under the new schema",
+            how: "the first of each worker runs the programs of an earlier commit (`--old-commit`, `--old DIR`) under the new schema",
             expects: "nothing lost, nothing doubled",
+            hold: Duration::from_secs(15),
             combines: false,
             ..Fault::USUAL
         }
     }
 
     fn impossible(&self, _rig: &Rig) -> Option<String> {
-        old_programs().is_none().then(|| "needs the programs of an older version: --old DIR".to_owned())
+        old_programs()
+            .is_none()
+            .then(|| "needs the programs of an older version: --old-commit C or --old DIR".to_owned())
     }
 
     fn inject<'a>(&'a mut self, rig: &'a mut Rig) -> Act<'a> {

@@ -114,6 +114,62 @@ fn when_the_bad_producer_is_mended_the_bad_messages_die_and_the_rest_flows() {
 }
 
 #[test]
+fn a_storm_of_many_reasons_trips_it_and_its_bound_is_that_of_the_class() {
+    let mut breaker = Breaker::new(BreakerConfig::default());
+    let reasons = ["not-framed", "empty-payload", "undecodable", "oversized", "unexpected-event"];
+    let died = (0..600)
+        .filter(|nth| {
+            breaker.succeeded(START, Turn::Normal, 1);
+            let cause = Cause { class: Class::Poison, reason: reasons[nth % reasons.len()] };
+            breaker.judge(START, Turn::Normal, cause) == Judgement::Settle
+        })
+        .count();
+    assert_eq!((died, breaker.trips()), (19, 1));
+}
+
+/// A healed server, and a topic that has fallen silent.
+#[test]
+fn without_fresh_messages_the_held_ones_find_out_that_all_is_well_and_close_it() {
+    let mut topic: VecDeque<usize> = (0..50).collect();
+    let mut simulation = Simulation::new(BreakerConfig::default());
+    for _ in 0..360_000 {
+        simulation.step(&mut topic, |_| false);
+    }
+    assert_eq!((simulation.settled_failed, topic.len()), (19, 0), "the rest is held");
+    for _ in 0..6_100 {
+        simulation.step(&mut topic, |_| true);
+    }
+    assert_eq!((simulation.done, simulation.settled_failed, simulation.held.len()), (31, 19, 0));
+    assert!(simulation.breaker.open().is_none());
+}
+
+/// They would wait for hours if each that fails made the next one's pause longer.
+#[test]
+fn each_held_message_has_its_turn_before_the_pauses_grow() {
+    let mut topic: VecDeque<usize> = (0..27).collect();
+    let mut simulation = Simulation::new(BreakerConfig::default());
+    while !topic.is_empty() {
+        simulation.step(&mut topic, |_| false);
+    }
+    for _ in 0..2_000 {
+        simulation.step(&mut topic, |message| message == 20 || message == 26);
+    }
+    assert_eq!((simulation.done, simulation.settled_failed), (2, 19), "within twenty seconds");
+    assert!(simulation.breaker.open().is_some(), "what fails alike stays held");
+}
+
+#[test]
+fn when_nothing_is_held_and_nothing_comes_it_closes_and_what_follows_is_bounded_anew() {
+    let mut breaker = tripped(START);
+    assert!(!breaker.rest(START + Duration::from_secs(59)));
+    assert!(breaker.rest(START + Duration::from_secs(60)) && breaker.open().is_none());
+    assert!(!breaker.rest(START + Duration::from_secs(600)), "it is closed");
+    let now = START + Duration::from_secs(61);
+    let died = (0..50).filter(|_| breaker.judge(now, Turn::Normal, POISON) == Judgement::Settle).count();
+    assert_eq!((died, breaker.trips(), breaker.required), (19, 2, 40), "it closed in vain");
+}
+
+#[test]
 fn few_failures_and_mixed_ones_do_not_trip_it() {
     let now = START;
     let mut breaker = Breaker::new(BreakerConfig::default());
