@@ -2,6 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
+use docfleet_jail::Report;
 use ocr::{
     Kind, OcrConfig, Unreadable,
     engine::{Engine, Error},
@@ -19,7 +20,7 @@ use super::{
 fn child_that(deed: &str) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let ready = frame_start(&Reply::Ready { tesseract: "5".into(), poppler: "22".into() }, 0).unwrap();
+    let ready = frame_start(&Reply::Ready { tesseract: "5".into(), poppler: "22".into(), jail: Report::default() }, 0).unwrap();
     std::fs::write(at("ready"), ready).unwrap();
     std::fs::write(at("opened"), frame_start(&Reply::Opened { pages: 1 }, 0).unwrap()).unwrap();
     std::fs::write(at("three"), frame_start(&Reply::Opened { pages: 3 }, 0).unwrap()).unwrap();
