@@ -15,7 +15,8 @@ use crate::{
 /// Asked for; an older kernel denies what it knows.
 const NEWEST: ABI = ABI::V10;
 /// Starts programs, so it has to be startable.
-const LOADERS: [&str; 3] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib64/ld-linux-aarch64.so.1"];
+const LOADERS: [&str; 3] =
+    ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib64/ld-linux-aarch64.so.1"];
 
 pub fn lock(jail: &Jail, report: &mut Report) {
     let status = match restrict(jail) {

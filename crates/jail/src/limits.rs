@@ -3,7 +3,7 @@ use std::{fs, io};
 use nix::{
     sys::{
         prctl,
-        resource::{Resource, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::Signal,
     },
     unistd::getuid,
@@ -43,6 +43,8 @@ impl Limits {
             (Resource::RLIMIT_FSIZE, self.file_bytes),
             (Resource::RLIMIT_NOFILE, self.open_files),
         ] {
+            // Who started us may have been stricter.
+            let limit = limit.min(getrlimit(resource)?.1);
             setrlimit(resource, limit, limit)?;
         }
         Ok(())
@@ -55,6 +57,7 @@ impl Limits {
             User::Shared => tasks_of_this_user()? + PROCESSES_BESIDE_OTHERS,
             User::Root => return Err(io::Error::other("root's are not counted and its user can not be left")),
         };
+        let limit = limit.min(getrlimit(Resource::RLIMIT_NPROC)?.1);
         Ok(setrlimit(Resource::RLIMIT_NPROC, limit, limit)?)
     }
 }

@@ -17,7 +17,7 @@ use crate::OcrConfig;
 pub const PROGRAM_DIRECTORIES: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 const PROGRAMS: [&str; 5] = ["setpriv", "pdfinfo", "pdftotext", "pdfimages", "pdftoppm"];
 
-const READABLE: [&str; 18] = [
+const READABLE: [&str; 19] = [
     // Libraries, with character sets and locales among them.
     "/lib",
     "/lib64",
@@ -25,6 +25,7 @@ const READABLE: [&str; 18] = [
     "/usr/lib64",
     "/usr/local/lib",
     "/usr/share/locale",
+    "/etc/locale.alias",
     "/etc/ld.so.cache",
     "/etc/localtime",
     "/usr/share/zoneinfo",

@@ -91,12 +91,7 @@ impl Engine {
         if let Some(first) = idle.first() {
             show(&first.jail);
         }
-        Ok(Self(Arc::new(Pool {
-            program,
-            config,
-            permits: Arc::new(Semaphore::new(size)),
-            idle: Mutex::new(idle),
-        })))
+        Ok(Self(Arc::new(Pool { program, config, permits: Arc::new(Semaphore::new(size)), idle: Mutex::new(idle) })))
     }
 
     /// Waits for a free child.
