@@ -7,6 +7,8 @@
 pub mod child;
 mod config;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod kind;
 pub mod layout;

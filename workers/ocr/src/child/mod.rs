@@ -6,6 +6,8 @@
 
 mod confine;
 mod document;
+#[cfg(test)]
+mod fuzz;
 mod pdf;
 mod picture;
 mod plain;
