@@ -1,6 +1,6 @@
 //! Locks that a process puts on itself before it reads a stranger's bytes.
 //!
-//! In the order in which [`Jail::enter`] closes them: [`limits`] (memory, files, processor, who dies with whom) →
+//! In the order in which [`Jail::enter`] closes them: [`descriptors`] (what the parent left open) → [`limits`] (memory, files, processor, who dies with whom) →
 //! [`user`] (a user and a network of its own) → [`files`] (Landlock: what may be read, started and written) → [`calls`]
 //! (seccomp: what may be asked of the kernel). Everything that is started afterwards is inside too, and nothing opens a
 //! lock again.
@@ -8,6 +8,7 @@
 //! A lock that a kernel does not have is reported, not passed over: see [`Report::missing`].
 
 mod calls;
+mod descriptors;
 mod files;
 mod limits;
 mod report;
@@ -33,11 +34,12 @@ pub struct Jail {
 }
 
 impl Jail {
-    /// Closes each lock that this machine has. To be called by a process with one thread, for which it stands for good.
+    /// Closes each lock that this machine has. To be called by a process with one thread, before it opens anything.
     ///
     /// Run by root, the process goes on as a user that owns nothing: files for it must be readable by everybody.
     pub fn enter(&self) -> Report {
         let mut report = Report::default();
+        report.note(Lock::Descriptors, descriptors::close_inherited());
         report.note(Lock::Limits, self.limits.set());
         let user = user::leave(&mut report);
         report.note(Lock::Processes, self.limits.bound_processes(user));

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lock {
+    /// Nothing is open but the standard streams.
+    Descriptors,
     /// Memory, file size, open files; no core; the first to go when the machine has no memory left.
     Limits,
     /// Fork bombs end early.
@@ -28,7 +30,8 @@ pub enum Lock {
 }
 
 impl Lock {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::Descriptors,
         Self::Limits,
         Self::Processes,
         Self::Parent,
@@ -48,6 +51,7 @@ impl Lock {
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Descriptors => "descriptors",
             Self::Limits => "limits",
             Self::Processes => "processes",
             Self::Parent => "parent",

@@ -43,6 +43,7 @@ deeds = {
     "read-passwd": lambda: open("/etc/passwd").read(),
     "read-environment": lambda: open("/proc/%d/environ" % PARENT).read(),
     "read-memory": lambda: open("/proc/%d/mem" % PARENT, "rb"),
+    "read-what-was-left-open": lambda: os.read(9, 1),
     "list-root": lambda: os.listdir("/"),
     "follow-link": lambda: open(LINK).read(),
     "make-link": lambda: os.symlink("/etc/passwd", OUTSIDE + "/link"),
