@@ -11,6 +11,8 @@ mod config;
 mod engine;
 mod engines;
 mod failing;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod metric;
 pub mod reply;

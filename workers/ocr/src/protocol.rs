@@ -7,6 +7,7 @@
 use std::io::{self, Read};
 
 use docfleet_events::TextSource;
+use docfleet_jail::Report;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -32,6 +33,8 @@ pub enum Reply {
     Ready {
         tesseract: String,
         poppler: String,
+        /// Which locks it is behind.
+        jail: Report,
     },
     /// Instead of `Ready`: the installation is not usable.
     Broken {
@@ -40,11 +43,13 @@ pub enum Reply {
     Opened {
         pages: u32,
     },
-    /// The body is the text. Confidence is the mean of the words', 0 to 100.
+    /// The body is the text, `text_bytes` long, and behind it the [`PageLayout`](crate::layout::PageLayout) in JSON, or
+    /// nothing. Confidence is the mean of the words', 0 to 100.
     Page {
         source: TextSource,
         confidence: Option<f64>,
         words: u32,
+        text_bytes: u32,
     },
     /// The document, or the page, that was asked for.
     Unreadable {

@@ -5,9 +5,11 @@ use docfleet_events::TextSource;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Lease, process::Process};
+use super::{Error, Lease};
 use crate::{
-    Kind, Unreadable, metric,
+    Kind, Unreadable,
+    layout::PageLayout,
+    metric,
     protocol::{Reply, Request},
     reading::{Page, Reading, clean},
 };
@@ -17,7 +19,7 @@ enum Opened {
     Unreadable(Unreadable),
 }
 
-impl Lease<'_> {
+impl Lease {
     /// Reads a document, page by page. Between two pages it heeds `stop`.
     ///
     /// A page over its time is a gap, and a fresh child reads on. When the document's own time is over, all pages that are
@@ -26,13 +28,10 @@ impl Lease<'_> {
     /// # Errors
     /// The engine failed. What is wrong with the document is a [`Reading`].
     pub async fn read(mut self, kind: Kind, document: Bytes, stop: &CancellationToken) -> Result<Reading, Error> {
-        let deadline = Instant::now() + self.engine.config.document_time_max;
+        let deadline = Instant::now() + self.pool.config.document_time_max;
         match self.all_pages(kind, &document, deadline, stop).await {
             Ok(reading) => {
-                if let Some(mut process) = self.process.take() {
-                    process.documents += 1;
-                    self.engine.give_back(process);
-                }
+                self.give_back();
                 Ok(reading)
             }
             Err(error) => {
@@ -65,7 +64,7 @@ impl Lease<'_> {
                 break;
             }
             reading.add(number, self.page(number, deadline).await?);
-            if reading.text_bytes() > self.engine.config.text_bytes_max {
+            if reading.text_bytes() > self.pool.config.text_bytes_max {
                 return Ok(Reading::unreadable(Unreadable::TooLarge));
             }
         }
@@ -73,10 +72,10 @@ impl Lease<'_> {
     }
 
     async fn open(&mut self, kind: Kind, document: &[u8], deadline: Instant) -> Result<Opened, Error> {
-        let within = self.engine.config.open_time_max;
+        let within = self.pool.config.open_time_max;
         match self.ask(&Request::Open { kind }, document, within, deadline).await? {
             None => Ok(Opened::Unreadable(Unreadable::TooSlow)),
-            Some((Reply::Opened { pages }, _)) if (1..=self.engine.config.pages_max).contains(&pages) => {
+            Some((Reply::Opened { pages }, _)) if (1..=self.pool.config.pages_max).contains(&pages) => {
                 Ok(Opened::Pages(pages))
             }
             Some((Reply::Unreadable { reason }, _)) => Ok(Opened::Unreadable(reason)),
@@ -89,7 +88,7 @@ impl Lease<'_> {
         if Instant::now() >= deadline {
             return Ok(false);
         }
-        let Ok(started) = timeout_at(deadline, Process::start(&self.engine.program, &self.engine.config)).await else {
+        let Ok(started) = timeout_at(deadline, self.pool.start_child()).await else {
             return Ok(false);
         };
         self.process = Some(started?);
@@ -101,15 +100,19 @@ impl Lease<'_> {
     }
 
     async fn page(&mut self, number: u32, deadline: Instant) -> Result<Result<Page, Unreadable>, Error> {
-        let (started, within) = (Instant::now(), self.engine.config.page_time_max);
+        let (started, within) = (Instant::now(), self.pool.config.page_time_max);
         let reason = match self.ask(&Request::Page { number }, b"", within, deadline).await? {
-            Some((Reply::Page { source, confidence, words }, text)) => {
+            Some((Reply::Page { source, confidence, words, text_bytes }, body)) => {
+                let (text, layout) = body
+                    .split_at_checked(text_bytes as usize)
+                    .ok_or_else(|| Error::Protocol("a text longer than its frame".to_owned()))?;
+                let layout = PageLayout::claimed(layout, number).map_err(Error::Protocol)?;
                 record(label(source), started.elapsed());
                 let confidence = confidence.map(|mean| if mean.is_finite() { mean.clamp(0.0, 100.0) } else { 0.0 });
-                let text = clean(&String::from_utf8_lossy(&text));
+                let text = clean(&String::from_utf8_lossy(text));
                 // No word is shorter than a letter and a space.
                 let words = words.min(u32::try_from(text.len()).unwrap_or(u32::MAX));
-                return Ok(Ok(Page { source, confidence, words, text }));
+                return Ok(Ok(Page { source, confidence, words, text, layout }));
             }
             Some((Reply::Unreadable { reason }, _)) => reason,
             Some(_) => return Err(Error::Protocol("no answer to a page".to_owned())),
