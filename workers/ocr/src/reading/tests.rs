@@ -1,7 +1,7 @@
 use super::*;
 
 fn page(source: TextSource, confidence: Option<f64>, words: u32, text: &str) -> Result<Page, Unreadable> {
-    Ok(Page { source, confidence, words, text: text.to_owned() })
+    Ok(Page { source, confidence, words, text: text.to_owned(), layout: None })
 }
 
 fn reading(kind: Kind, pages: Vec<Result<Page, Unreadable>>) -> Reading {
