@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path::Path};
 use serde::Deserialize;
 
-pub use key::{document_key, text_key};
+pub use key::{content_hash, content_key, document_key, layout_key, mrz_key, searchable_key, text_key};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]

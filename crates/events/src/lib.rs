@@ -1,6 +1,7 @@
 //! The facts of the document flow. Each type is the `data` record of a schema in `schemas/`, checked by a test.
 
 mod document;
+pub mod trail;
 
 pub use docfleet_outbox::{Event, EventMeta};
 pub use document::{
