@@ -20,7 +20,13 @@ fn blob() -> BlobRef {
 }
 
 pub fn uploaded(document_id: Uuid) -> DocumentUploaded {
-    DocumentUploaded { document_id, file_name: "letter.pdf".into(), declared_mime: None, blob: blob() }
+    DocumentUploaded {
+        document_id,
+        file_name: "letter.pdf".into(),
+        declared_mime: None,
+        blob: blob(),
+        searchable_pdf: false,
+    }
 }
 
 fn scanned(document_id: Uuid) -> DocumentVirusScanned {
@@ -34,6 +40,7 @@ fn scanned(document_id: Uuid) -> DocumentVirusScanned {
         file_name: "letter.pdf".into(),
         declared_mime: None,
         blob: blob(),
+        searchable_pdf: false,
     }
 }
 

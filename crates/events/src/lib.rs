@@ -6,5 +6,5 @@ pub mod trail;
 pub use docfleet_outbox::{Event, EventMeta};
 pub use document::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
-    DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
+    DocumentVirusScanned, MrzOutcome, PageText, ScanVerdict, TextOutcome, TextSource, UnreadPage,
 };

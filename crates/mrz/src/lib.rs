@@ -56,6 +56,14 @@ pub struct Checks {
 }
 
 impl Checks {
+    fn agreeing(self) -> usize {
+        let Self { document_number, birth_date, expiry_date, optional_data, composite } = self;
+        [document_number, birth_date, expiry_date, optional_data, composite]
+            .into_iter()
+            .filter(|agrees| *agrees)
+            .count()
+    }
+
     pub fn all(self) -> bool {
         self.document_number && self.birth_date && self.expiry_date && self.optional_data && self.composite
     }
@@ -166,7 +174,7 @@ fn zone_at(lines: &[(usize, String)], today: Day) -> Option<(Zone, usize)> {
     };
     // Lines of the right length are never stretched to another format, where their digits might agree by chance.
     let exact = readings(true).next();
-    let stretched = || readings(false).find(|(_, fields)| fields.is_valid()).or_else(|| readings(false).next());
+    let stretched = || readings(false).max_by_key(|(_, fields)| fields.checks.agreeing());
     if let Some((count, fields)) = exact.or_else(stretched) {
         return zone(count, Some(fields));
     }

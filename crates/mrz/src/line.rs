@@ -17,8 +17,13 @@ pub fn normalized(line: &str) -> String {
     }
     let mut normal = String::with_capacity(line.len());
     let (mut letters, mut lower) = (0, 0);
-    for c in line.trim_matches(|c: char| !c.is_alphanumeric() && !is_filler(c) && c != '«').chars() {
+    let trimmed = line.trim_matches(|c: char| !c.is_alphanumeric() && !is_filler(c) && c != '«');
+    let mut rest = trimmed.chars().filter(|c| !c.is_whitespace()).peekable();
+    while let Some(c) = rest.next() {
+        let beside_filler = normal.ends_with('<') || rest.peek().is_some_and(|next| is_filler(*next));
         match c {
+            // There are no small letters in a zone.
+            'c' | 'e' | 'k' | 's' | 'x' if beside_filler => normal.push('<'),
             '«' | '»' => normal.push_str("<<"),
             c if is_filler(c) => normal.push('<'),
             c if c.is_ascii_alphanumeric() => {
@@ -26,7 +31,6 @@ pub fn normalized(line: &str) -> String {
                 lower += usize::from(c.is_ascii_lowercase());
                 normal.push(c.to_ascii_uppercase());
             }
-            c if c.is_whitespace() => {}
             // Dust between two characters.
             '.' | ',' | '\'' | '`' | '’' | '‘' | '_' | '-' | '~' | '|' => {}
             _ => return String::new(),
@@ -127,6 +131,7 @@ mod tests {
     fn an_engines_signs_become_the_zones() {
         assert_eq!(normalized(" | P<UTO ERIKSSON«ANNA‹MARIA<< . "), "P<UTOERIKSSON<<ANNA<MARIA<<");
         assert_eq!(normalized("p<UTOERlKSSON"), "P<UTOERLKSSON");
+        assert_eq!(normalized("UTO<<<<cc<<e6"), "UTO<<<<<<<<<6");
         for prose in ["Sehr geehrte Frau Beispiel", "50 % of it", "straße", &"A".repeat(200)] {
             assert_eq!(normalized(prose), "", "{prose}");
         }

@@ -110,6 +110,22 @@ fn prose_tables_and_code_hold_no_zone() {
     }
 }
 
+/// As Tesseract read them on scans of 150 and 200 dpi.
+#[test]
+fn what_an_engine_made_of_scanned_specimens_is_valid() {
+    for seen in [
+        "I<UT0D231458907<<<<<<<<<<<<<<<\n7408122F1204159UTO<<<<<<<<<<c<6\nERIKSSON<<ANNA<MARIA<<<<<<<<<<",
+        "I<UT0D231458907<<<<<<<<<<<<<c<c\n7408122F1204159UTO<<<<<<<<<<c<6\nERIKSSON<<ANNA<MARIA<<<<<<<<<<",
+        "I<UTOD23145890 7<<<<<<<<<<<<<<<\n7408122F1204159UTO<<<<<<<<<<<6\nERIKSSON<<ANNA<MARIA<<<<<<<<<<",
+        "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<E<<<cee\nL898902C36UT07408122F1204159ZE184226B<<<<<10",
+        "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<ZEZ<<<EZE<<<EZ\nL898902C36UT07408122F1204159ZE184226B<<<<<10",
+    ] {
+        let fields = fields(seen);
+        assert!(fields.is_valid(), "{seen}: {fields:?}");
+        assert_eq!((fields.surname.as_str(), fields.given_names.as_str()), ("ERIKSSON", "ANNA MARIA"), "{seen}");
+    }
+}
+
 #[test]
 fn two_passports_on_a_page_are_two_zones() {
     assert_eq!(find(&format!("{TD3}\n{TD3}"), TODAY).iter().filter(|zone| zone.is_valid()).count(), 2);

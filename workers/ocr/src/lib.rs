@@ -9,13 +9,13 @@ mod config;
 pub mod engine;
 mod handler;
 mod kind;
-pub mod layout;
 mod metric;
 pub mod protocol;
 pub mod reading;
 mod unreadable;
 
 pub use config::OcrConfig;
+pub use docfleet_layout as layout;
 pub use engine::CHILD_ARGUMENT;
 pub use handler::{Finding, Ocr};
 pub use kind::Kind;

@@ -144,13 +144,6 @@ fn rounded(percent: f64) -> f64 {
     (percent * 10.0).round() / 10.0
 }
 
-/// Text for storing: without control characters but line ends and tabs, which PostgreSQL, terminals and browsers take
-/// for something else, and without blank ends.
-pub fn clean(text: &str) -> String {
-    let kept: String = text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect();
-    kept.trim_end().to_owned()
-}
-
 /// The first words, at most 120 characters in one line.
 pub fn excerpt(text: &str) -> Option<String> {
     let mut excerpt = String::new();

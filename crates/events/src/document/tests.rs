@@ -30,7 +30,13 @@ fn blob() -> BlobRef {
 }
 
 fn uploaded() -> DocumentUploaded {
-    DocumentUploaded { document_id: Uuid::from_u128(9), file_name: "ä.pdf".into(), declared_mime: None, blob: blob() }
+    DocumentUploaded {
+        document_id: Uuid::from_u128(9),
+        file_name: "ä.pdf".into(),
+        declared_mime: None,
+        blob: blob(),
+        searchable_pdf: true,
+    }
 }
 
 #[test]
@@ -47,6 +53,7 @@ fn every_event_survives_its_schema() {
             file_name: "x".into(),
             declared_mime: Some("application/pdf".into()),
             blob: blob(),
+            searchable_pdf: true,
         });
     }
     for outcome in [DedupOutcome::Unique, DedupOutcome::Duplicate, DedupOutcome::Refused] {
@@ -59,11 +66,14 @@ fn every_event_survives_its_schema() {
             mime: "image/png".into(),
             file_name: "x".into(),
             blob: blob(),
+            searchable_pdf: true,
         });
     }
-    for (outcome, source) in
-        [(TextOutcome::Extracted, TextSource::Ocr), (TextOutcome::Unreadable, TextSource::TextLayer)]
-    {
+    for (outcome, source, mrz) in [
+        (TextOutcome::Extracted, TextSource::Ocr, MrzOutcome::Valid),
+        (TextOutcome::Extracted, TextSource::Ocr, MrzOutcome::Invalid),
+        (TextOutcome::Unreadable, TextSource::TextLayer, MrzOutcome::Absent),
+    ] {
         round_trips(DocumentTextExtracted {
             document_id: Uuid::from_u128(9),
             outcome,
@@ -74,6 +84,10 @@ fn every_event_survives_its_schema() {
             text: Some(blob()),
             excerpt: Some("first words".into()),
             engine: None,
+            unread: vec![UnreadPage { number: 2, reason: "too-slow".into() }],
+            mrz: Some(mrz),
+            layout: Some(blob()),
+            searchable: None,
         });
     }
 }

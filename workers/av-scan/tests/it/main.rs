@@ -68,6 +68,7 @@ fn message(key: &str, size_bytes: i64) -> Message<DocumentUploaded> {
             file_name: "letter.pdf".into(),
             declared_mime: None,
             blob: BlobRef { key: key.into(), size_bytes },
+            searchable_pdf: true,
         },
         attempt: 0,
         traceparent: None,

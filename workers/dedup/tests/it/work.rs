@@ -47,6 +47,7 @@ fn scanned(file_name: &str, size: usize) -> DocumentVirusScanned {
         file_name: file_name.into(),
         declared_mime: None,
         blob: BlobRef { key: document_key(TENANT, DOCUMENT), size_bytes: i64::try_from(size).unwrap() },
+        searchable_pdf: true,
     }
 }
 

@@ -47,6 +47,7 @@ impl Bench {
                 file_name: "x".into(),
                 declared_mime: None,
                 blob: BlobRef { key: "k".into(), size_bytes: 1 },
+                searchable_pdf: false,
             };
             let mut transaction = self.database.pool().begin().await.unwrap();
             self.outbox.append(&mut transaction, vec![Draft::first(event, "acme", "test", None)]).await.unwrap();

@@ -1,6 +1,6 @@
 use docfleet_events::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
-    DocumentVirusScanned, EventMeta, PageText, ScanVerdict, TextOutcome, TextSource,
+    DocumentVirusScanned, EventMeta, MrzOutcome, PageText, ScanVerdict, TextOutcome, TextSource, UnreadPage,
 };
 use projection_builder::view::Fact;
 use time::{Duration, OffsetDateTime};
@@ -37,7 +37,8 @@ pub fn blob() -> BlobRef {
 
 pub fn uploaded(document: Uuid, version: i64, file_name: &str) -> Owned {
     let (file_name, declared_mime) = (file_name.into(), Some("application/pdf".into()));
-    let event = DocumentUploaded { document_id: document, file_name, declared_mime, blob: blob() };
+    let event =
+        DocumentUploaded { document_id: document, file_name, declared_mime, blob: blob(), searchable_pdf: false };
     Owned { meta: meta(document, version), event: DocumentEvent::Uploaded(event) }
 }
 
@@ -52,6 +53,7 @@ pub fn scanned(document: Uuid, version: i64, verdict: ScanVerdict) -> Owned {
         file_name: "letter.pdf".into(),
         declared_mime: None,
         blob: blob(),
+        searchable_pdf: false,
     };
     Owned { meta: meta(document, version), event: DocumentEvent::VirusScanned(event) }
 }
@@ -66,6 +68,7 @@ pub fn deduplicated(document: Uuid, version: i64) -> Owned {
         mime: "application/pdf".into(),
         file_name: "letter.pdf".into(),
         blob: blob(),
+        searchable_pdf: false,
     };
     Owned { meta: meta(document, version), event: DocumentEvent::Deduplicated(event) }
 }
@@ -84,6 +87,10 @@ pub fn read(document: Uuid, version: i64, excerpt: &str) -> Owned {
         text: Some(BlobRef { key: "acme/texts/x.txt".into(), size_bytes: 10 }),
         excerpt: Some(excerpt.into()),
         engine: Some("tesseract 5".into()),
+        unread: vec![UnreadPage { number: 3, reason: "too-slow".into() }],
+        mrz: Some(MrzOutcome::Valid),
+        layout: Some(BlobRef { key: "acme/layouts/x.json".into(), size_bytes: 10 }),
+        searchable: Some(BlobRef { key: "acme/searchable/x.pdf".into(), size_bytes: 10 }),
     };
     Owned { meta: meta(document, version), event: DocumentEvent::TextExtracted(event) }
 }
