@@ -99,6 +99,11 @@ impl PageLayout {
 }
 
 impl Line {
+    /// Its words with a blank between them.
+    pub fn text(&self) -> String {
+        self.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
     /// Around its words; none when there is no word.
     pub fn around(words: Vec<Word>) -> Option<Self> {
         let left = words.iter().map(|word| word.left).min()?;

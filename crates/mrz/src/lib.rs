@@ -19,6 +19,7 @@ use std::{fmt, ops::Range};
 use serde::{Deserialize, Serialize};
 
 pub use date::{Date, Day};
+pub use line::normalized;
 
 /// Lines of a text that are looked at: more than any page has.
 const LINES_MAX: usize = 20_000;

@@ -10,7 +10,8 @@ const FILLERS_OFF_MAX: usize = 7;
 /// Shorter runs inside a line of numbers are counted well.
 const RUN_MIN: usize = 3;
 
-/// Upper case, without blanks, fillers where an engine saw quotation marks. Empty for what is no line of a zone.
+/// A line's characters as a zone has them: upper case, without blanks, fillers where an engine saw quotation marks. Empty for
+/// what is no line of a zone.
 pub fn normalized(line: &str) -> String {
     if line.chars().take(CHARS_MAX + 1).count() > CHARS_MAX {
         return String::new();

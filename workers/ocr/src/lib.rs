@@ -12,7 +12,9 @@ mod kind;
 mod metric;
 pub mod protocol;
 pub mod reading;
+mod store;
 mod unreadable;
+pub mod zone;
 
 pub use config::OcrConfig;
 pub use docfleet_layout as layout;

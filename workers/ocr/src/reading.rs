@@ -62,6 +62,11 @@ impl Reading {
         self.pages.iter().flatten().filter_map(|page| page.layout.as_ref())
     }
 
+    /// The pages that were read, with their numbers.
+    pub fn numbered_mut(&mut self) -> impl Iterator<Item = (u32, &mut Page)> {
+        (1..).zip(&mut self.pages).filter_map(|(number, page)| Some((number, page.as_mut().ok()?)))
+    }
+
     /// The pages that could not be read, from 1, and why.
     pub fn unread(&self) -> Vec<(u32, Unreadable)> {
         (1..).zip(&self.pages).filter_map(|(number, page)| Some((number, *page.as_ref().err()?))).collect()
