@@ -1,6 +1,8 @@
 -- The query side, owned by projection-builder. Each stage owns its columns, so the order in which topics arrive does not
 -- matter; a row may begin with any of them.
 CREATE SCHEMA views;
+-- Tenant and words in one index: a word that all use costs a tenant what its own documents cost.
+CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA views;
 
 CREATE TABLE views.document_view (
     document_id   uuid        PRIMARY KEY,
@@ -38,7 +40,43 @@ CREATE TABLE views.document_view (
     confidence    double precision,
     text_key      text,
     excerpt       text,
-    read_at       timestamptz
+    read_at       timestamptz,
+    text_engine   text,
+    -- Pages that could not be read, and why.
+    unread        jsonb,
+    -- Of a machine-readable zone: valid, invalid, absent.
+    mrz           text,
+    layout_key    text,
+    searchable_key text,
+    -- The words of the text, from its blob: they are in no event.
+    search        tsvector
 -- Each event writes its row twice (count, stage) and changes no indexed column but once: room for HOT updates.
 ) WITH (fillfactor = 60);
 CREATE INDEX document_view_by_tenant ON views.document_view (tenant, uploaded_at DESC, document_id);
+CREATE INDEX document_view_search ON views.document_view USING gin (tenant, search);
+
+-- Whether words of this language are looked for in a document, by Tesseract's codes of the languages that it was read with.
+-- A text layer does not say its language.
+CREATE FUNCTION views.may_be_in(languages text, code text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT languages IS NULL OR code = ANY (string_to_array(languages, '+'))
+$$;
+
+-- The words as they stand, and their stems. PostgreSQL keeps a megabyte of different words at most: of a text with more the
+-- beginning is kept.
+CREATE FUNCTION views.search_of(languages text, content text) RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    part text := content;
+BEGIN
+    LOOP
+        BEGIN
+            RETURN to_tsvector('pg_catalog.simple', part)
+                || CASE WHEN views.may_be_in(languages, 'deu') THEN to_tsvector('pg_catalog.german', part) ELSE ''::tsvector END
+                || CASE WHEN views.may_be_in(languages, 'eng') THEN to_tsvector('pg_catalog.english', part) ELSE ''::tsvector END;
+        EXCEPTION WHEN program_limit_exceeded THEN
+            IF length(part) < 1000 THEN
+                RETURN ''::tsvector;
+            END IF;
+            part := left(part, length(part) / 2);
+        END;
+    END LOOP;
+END $$;

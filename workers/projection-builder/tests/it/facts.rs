@@ -1,3 +1,4 @@
+use docfleet_blobs::text_key;
 use docfleet_events::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
     DocumentVirusScanned, EventMeta, MrzOutcome, PageText, ScanVerdict, TextOutcome, TextSource, UnreadPage,
@@ -13,7 +14,7 @@ pub struct Owned {
 
 impl Owned {
     pub fn fact(&self) -> Fact<'_> {
-        Fact { meta: &self.meta, event: &self.event }
+        Fact { meta: &self.meta, event: &self.event, text: None }
     }
 }
 
@@ -84,7 +85,7 @@ pub fn read(document: Uuid, version: i64, excerpt: &str) -> Owned {
         ],
         language: Some("deu+eng".into()),
         confidence: Some(91.5),
-        text: Some(BlobRef { key: "acme/texts/x.txt".into(), size_bytes: 10 }),
+        text: Some(BlobRef { key: text_key("acme", document), size_bytes: 10 }),
         excerpt: Some(excerpt.into()),
         engine: Some("tesseract 5".into()),
         unread: vec![UnreadPage { number: 3, reason: "too-slow".into() }],
