@@ -8,7 +8,7 @@ CREATE TABLE documents.documents (
     file_name     text        NOT NULL,
     declared_mime text,
     blob_key      text        NOT NULL,
-    sha256        bytea       CHECK (length(sha256) = 32),
+    sha256        bytea       NOT NULL CHECK (length(sha256) = 32),
     size_bytes    bigint      NOT NULL CHECK (size_bytes >= 0),
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -16,7 +16,7 @@ pub struct Ledger {
 }
 
 fn blob() -> BlobRef {
-    BlobRef { key: "acme/documents/x".into(), size_bytes: 3 }
+    BlobRef { key: "acme/contents/x".into(), size_bytes: 3 }
 }
 
 pub fn uploaded(document_id: Uuid) -> DocumentUploaded {
@@ -26,6 +26,7 @@ pub fn uploaded(document_id: Uuid) -> DocumentUploaded {
         declared_mime: None,
         blob: blob(),
         searchable_pdf: false,
+        sha256: None,
     }
 }
 

@@ -24,11 +24,6 @@ pub fn content_hash<'k>(tenant: &str, key: &'k str) -> Option<&'k str> {
     is_hex.then_some(hash)
 }
 
-/// Until content-addressed uploads: `{tenant}/documents/{document_id}`.
-pub fn document_key(tenant: &str, document_id: Uuid) -> String {
-    format!("{tenant}/documents/{document_id}")
-}
-
 /// A document's text, UTF-8 with a form feed between pages: `{tenant}/texts/{document_id}.txt`.
 pub fn text_key(tenant: &str, document_id: Uuid) -> String {
     format!("{tenant}/texts/{document_id}.txt")

@@ -21,6 +21,8 @@ pub struct DocumentUploaded {
     /// Whether the client asked for a PDF whose text can be searched and copied.
     #[serde(default)]
     pub searchable_pdf: bool,
+    /// Of the bytes, lower-case hex, as the API read them; none in events from before it did.
+    pub sha256: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,12 +37,13 @@ impl App {
         api.validate()?;
         let registry = Registry::new(&settings.section("registry")?)?;
         let topics: TopicsConfig = settings.section("kafka")?;
+        let region = settings.section::<ServiceConfig>("service")?.region;
         Ok(Self {
             pool: database::pool(&settings.section("postgres")?)?,
-            blobs: Blobs::open_store(&settings.section("blobs")?)?,
+            blobs: Blobs::open_store(&settings.section("blobs")?, &region)?,
             outbox: Outbox::new(registry, &topics.topic_prefix),
             relay_bell: RelayBell::default(),
-            region: settings.section::<ServiceConfig>("service")?.region.into(),
+            region: region.into(),
             upload_slots: Arc::new(Semaphore::new(api.uploads_max)),
             api: Arc::new(api),
             webhooks: settings.section("webhooks")?,

@@ -6,7 +6,7 @@
 //!
 //! The promise of `POST /v1/documents`: the client gets `201` only after one transaction has committed the document's
 //! row, its idempotency key and its first event, and after the bytes were stored durably. Whatever fails before leaves
-//! at most an orphan blob behind.
+//! at most bytes behind that no document has.
 
 mod app;
 mod config;
@@ -33,6 +33,9 @@ pub use config::ApiConfig;
 pub use problem::Kind as ProblemKind;
 pub use router::routes;
 pub use run::{run, serve};
+
+/// This process in the audit trail.
+pub(crate) const ACTOR: &str = "document-api";
 
 /// Why the process can not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -52,6 +52,8 @@ kinds! {
     NotFound, 404, "not-found", "Not found", "There is no such thing, or it is not this tenant's.";
     NoText, 404, "no-text", "No text", "There is no text of this document: not yet, or because there is none to be had. The document's state says which.";
     MethodNotAllowed, 405, "method-not-allowed", "Method not allowed", "The path exists, and not with this method; Allow names the ones it has.";
+    OtherRegion, 421, "other-region", "Another region's",
+        "The document, or all that this tenant has, lies in another region than the one that answers here.";
     UploadTooSlow, 408, "upload-too-slow", "The upload was too slow", "The body did not arrive in time; nothing was stored.";
     RequestInProgress, 409, "request-in-progress", "Request in progress",
         "Another request with this Idempotency-Key is being worked on. Its answer can be had by the same request a little later.";
@@ -152,10 +154,16 @@ impl From<docfleet_blobs::Error> for Problem {
     /// For blobs whose row is there: that one is missing is our failure, not the client's.
     fn from(error: docfleet_blobs::Error) -> Self {
         match error {
-            docfleet_blobs::Error::Unavailable(error) => {
+            docfleet_blobs::Error::Unavailable(_)
+            | docfleet_blobs::Error::Refused(_)
+            | docfleet_blobs::Error::Spool(_) => {
                 tracing::warn!(%error, "the blob store is away");
                 Self::unavailable()
             }
+            docfleet_blobs::Error::OtherRegion { ours, theirs } => Self::new(
+                Kind::OtherRegion,
+                format!("This is the region {ours}; what you ask for lies in the region {theirs}."),
+            ),
             error => {
                 tracing::error!(%error, "a blob can not be had");
                 Self::of(Kind::Internal)

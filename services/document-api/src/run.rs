@@ -19,6 +19,7 @@ pub async fn run(settings: &Settings) -> Result<(), Error> {
     // Every port is bound before anything else: one that is taken must end the process at once.
     docfleet_telemetry::serve(&service.listen, health.clone(), Metrics::install()?, health_stop.clone()).await?;
     let app = App::open(settings)?;
+    not_of_another_region(&app).await?;
     let address = app.api.listen.clone();
     let listener = TcpListener::bind(&address).await.map_err(|source| Error::Listen { address, source })?;
 
@@ -52,6 +53,18 @@ pub async fn serve(app: App, listener: TcpListener, stop: CancellationToken) -> 
     drop(tokio::join!(ringing, expiry));
     app.pool.close().await;
     Ok(())
+}
+
+/// Asks the blob store whose it is. One that is away is asked again by the first request.
+async fn not_of_another_region(app: &App) -> Result<(), Error> {
+    match app.blobs.probe().await {
+        Err(wrong @ docfleet_blobs::Error::StoreOfOtherRegion { .. }) => Err(wrong.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the blob store does not say whose it is");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Waits for a registry that is away. False when the process is to end before it answered.

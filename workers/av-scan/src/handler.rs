@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use docfleet_blobs::{Blobs, BlobsConfig, document_key};
+use docfleet_blobs::{Blobs, BlobsConfig, content_hash};
 use docfleet_events::{DocumentUploaded, DocumentVirusScanned, ScanVerdict};
 use docfleet_pipeline::{Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked};
 use futures::TryStreamExt;
@@ -15,11 +15,14 @@ use crate::{
 /// Why a message has no finding; a closed set.
 mod reason {
     pub const BLOB_GONE: &str = "blob-gone";
-    /// Not the key of the event's own tenant and document.
+    /// Not the key of a content of the event's own tenant, or not of the one that the event names.
     pub const BLOB_KEY_INVALID: &str = "blob-key-invalid";
     /// The store holds something else than what was uploaded.
     pub const BLOB_SIZE_DIFFERS: &str = "blob-size-differs";
+    pub const BLOB_STORE_REFUSES: &str = "blob-store-refuses";
     pub const BLOB_STORE_UNAVAILABLE: &str = "blob-store-unavailable";
+    pub const REGION_FOREIGN: &str = "region-foreign";
+    pub const STORE_OF_OTHER_REGION: &str = "store-of-other-region";
     pub const ENGINE_UNAVAILABLE: &str = "engine-unavailable";
     pub const ENGINE_BLIND: &str = "engine-blind";
     pub const ENGINE_BROKE_OFF: &str = "engine-broke-off";
@@ -47,7 +50,7 @@ impl AvScan {
     /// Waits for the registry; does not wait for clamd, whose absence each message waits out.
     pub async fn new(setup: Setup) -> anyhow::Result<Self> {
         setup.pin::<DocumentVirusScanned>().await?;
-        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?)?;
+        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?, &setup.region)?;
         Ok(Self::over(blobs, &setup.section("clamd")?))
     }
 
@@ -63,9 +66,11 @@ impl Handler for AvScan {
     const POLICY: Policy = Policy::UNORDERED.with_costly_work(SCAN_DEADLINE);
 
     async fn work(&self, message: &Message<DocumentUploaded>, context: &WorkContext) -> Outcome<Finding> {
+        self.blobs.admits(&message.meta.region).map_err(of_blob)?;
         let stated = &message.event.blob;
-        if stated.key != document_key(&message.meta.tenant, message.event.document_id) {
-            let detail = "the event's key is not the one of its tenant and document";
+        let named = content_hash(&message.meta.tenant, &stated.key);
+        if named.is_none() || message.event.sha256.as_deref().is_some_and(|hash| named != Some(hash)) {
+            let detail = "the event's key is not the one of its tenant and content";
             return Err(Failure::poison(reason::BLOB_KEY_INVALID, detail));
         }
         let blob = self.blobs.open(&stated.key).await.map_err(of_blob)?;
@@ -130,6 +135,9 @@ fn of_blob(error: docfleet_blobs::Error) -> Failure {
     match error {
         docfleet_blobs::Error::NotFound => Failure::poison(reason::BLOB_GONE, error),
         docfleet_blobs::Error::Config(_) => Failure::poison(reason::BLOB_KEY_INVALID, error),
+        docfleet_blobs::Error::OtherRegion { .. } => Failure::poison(reason::REGION_FOREIGN, error),
+        docfleet_blobs::Error::StoreOfOtherRegion { .. } => Failure::fatal(reason::STORE_OF_OTHER_REGION, error),
+        docfleet_blobs::Error::Refused(_) => Failure::unavailable(reason::BLOB_STORE_REFUSES, error),
         other => Failure::unavailable(reason::BLOB_STORE_UNAVAILABLE, other),
     }
 }

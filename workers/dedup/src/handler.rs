@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use docfleet_blobs::{Blobs, BlobsConfig, document_key};
+use docfleet_blobs::{Blobs, BlobsConfig, content_hash};
 use docfleet_events::{DedupOutcome, DocumentDeduplicated, DocumentVirusScanned, ScanVerdict};
 use docfleet_pipeline::{
     Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
@@ -21,11 +21,16 @@ use crate::{
 /// Why a message has no finding; a closed set.
 mod reason {
     pub const BLOB_GONE: &str = "blob-gone";
-    /// Not the key of the event's own tenant and document.
+    /// The store holds other bytes than the key's hash promises.
+    pub const BLOB_CONTENT_DIFFERS: &str = "blob-content-differs";
+    /// Not the key of a content of the event's own tenant.
     pub const BLOB_KEY_INVALID: &str = "blob-key-invalid";
     /// The store holds something else than what was uploaded and scanned.
     pub const BLOB_SIZE_DIFFERS: &str = "blob-size-differs";
+    pub const BLOB_STORE_REFUSES: &str = "blob-store-refuses";
     pub const BLOB_STORE_UNAVAILABLE: &str = "blob-store-unavailable";
+    pub const REGION_FOREIGN: &str = "region-foreign";
+    pub const STORE_OF_OTHER_REGION: &str = "store-of-other-region";
 }
 
 const READ_DEADLINE: Duration = Duration::from_secs(60);
@@ -57,7 +62,7 @@ impl Dedup {
     /// Waits for the registry, not for Redis.
     pub async fn new(setup: Setup) -> anyhow::Result<Self> {
         setup.pin::<DocumentDeduplicated>().await?;
-        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?)?;
+        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?, &setup.region)?;
         let cache = Cache::new(setup.section::<RedisConfig>("redis")?)?;
         Ok(Self::over(blobs, cache))
     }
@@ -78,15 +83,20 @@ impl Handler for Dedup {
         if event.verdict != ScanVerdict::Clean {
             return Ok(Finding::NotClean);
         }
-        if event.blob.key != document_key(&message.meta.tenant, event.document_id) {
-            let detail = "the event's key is not the one of its tenant and document";
+        self.blobs.admits(&message.meta.region).map_err(of_blob)?;
+        let Some(named) = content_hash(&message.meta.tenant, &event.blob.key) else {
+            let detail = "the event's key is not the one of a content of its tenant";
             return Err(Failure::poison(reason::BLOB_KEY_INVALID, detail));
-        }
+        };
         let blob = self.blobs.open(&event.blob.key).await.map_err(of_blob)?;
         let identity = identify(blob.bytes).await.map_err(of_blob)?;
         if i64::try_from(identity.size_bytes) != Ok(event.blob.size_bytes) {
             let detail = format!("{} bytes were uploaded, {} are there", event.blob.size_bytes, identity.size_bytes);
             return Err(Failure::poison(reason::BLOB_SIZE_DIFFERS, detail));
+        }
+        // The only place behind the door that reads all of it: a store that changed a byte is found here.
+        if identity.sha256_hex() != named {
+            return Err(Failure::poison(reason::BLOB_CONTENT_DIFFERS, "the bytes have not the hash that names them"));
         }
         if let Err(refusal) = claim::judge(identity.sniffed, &event.file_name, event.declared_mime.as_deref()) {
             return Ok(Finding::Refused { identity, refusal });
@@ -180,12 +190,18 @@ fn count(worked: &Found) {
         }
     };
     metrics::counter!(metric::OUTCOMES_TOTAL, "outcome" => outcome, "reason" => reason).increment(1);
+    if let (Finding::Accepted { identity, .. }, "duplicate") = (&worked.finding, outcome) {
+        metrics::counter!(metric::DUPLICATE_BYTES_TOTAL).increment(identity.size_bytes);
+    }
 }
 
 fn of_blob(error: docfleet_blobs::Error) -> Failure {
     match error {
         docfleet_blobs::Error::NotFound => Failure::poison(reason::BLOB_GONE, error),
         docfleet_blobs::Error::Config(_) => Failure::poison(reason::BLOB_KEY_INVALID, error),
+        docfleet_blobs::Error::OtherRegion { .. } => Failure::poison(reason::REGION_FOREIGN, error),
+        docfleet_blobs::Error::StoreOfOtherRegion { .. } => Failure::fatal(reason::STORE_OF_OTHER_REGION, error),
+        docfleet_blobs::Error::Refused(_) => Failure::unavailable(reason::BLOB_STORE_REFUSES, error),
         other => Failure::unavailable(reason::BLOB_STORE_UNAVAILABLE, other),
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use docfleet_blobs::{Blobs, BlobsConfig, document_key};
+use docfleet_blobs::{Blobs, BlobsConfig, content_key};
 use docfleet_events::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, EventMeta, TextOutcome, UnreadPage,
     trail::{self, Action, Entry},
@@ -61,7 +61,7 @@ impl Ocr {
     pub async fn new(setup: Setup) -> anyhow::Result<Self> {
         let config: OcrConfig = setup.section("ocr")?;
         config.validate().map_err(anyhow::Error::msg)?;
-        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?)?;
+        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?, &setup.region)?;
         setup.pin::<DocumentTextExtracted>().await?;
         // No child, whom a document may take over, learns where the keys lie.
         let engine = Engine::start(OWN_BINARY.into(), OcrConfig { mrz_key_file: None, ..config.clone() }).await?;
@@ -157,10 +157,11 @@ impl Handler for Ocr {
         if event.outcome != DedupOutcome::Unique {
             return Ok(Finding::NothingToRead);
         }
-        if event.blob.key != document_key(&message.meta.tenant, event.document_id) {
+        self.blobs.admits(&message.meta.region).map_err(of_blobs)?;
+        if event.blob.key != content_key(&message.meta.tenant, &event.sha256) {
             return Err(Failure::poison(
                 "blob-key-invalid",
-                "the event's key is not the one of its tenant and document",
+                "the event's key is not the one of its tenant and content",
             ));
         }
         let mut reading = self.read(event, context).await?;
@@ -218,6 +219,9 @@ pub(crate) fn of_blobs(error: docfleet_blobs::Error) -> Failure {
         docfleet_blobs::Error::Config(_) => {
             Failure::poison("blob-key-invalid", "the event's tenant is not one of ours")
         }
+        docfleet_blobs::Error::OtherRegion { .. } => Failure::poison("region-foreign", error),
+        docfleet_blobs::Error::StoreOfOtherRegion { .. } => Failure::fatal("store-of-other-region", error),
+        docfleet_blobs::Error::Refused(_) => Failure::unavailable("blob-store-refuses", error),
         other => Failure::unavailable("blob-store-unavailable", other),
     }
 }

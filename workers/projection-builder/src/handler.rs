@@ -1,7 +1,7 @@
 use docfleet_blobs::{Blobs, BlobsConfig};
 use docfleet_events::DocumentEvent;
 use docfleet_pipeline::{
-    Classify, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
+    Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ impl ProjectionBuilder {
     /// # Errors
     /// No blob store.
     pub async fn new(setup: Setup) -> anyhow::Result<Self> {
-        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?)?;
+        let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?, &setup.region)?;
         let builder = rebuild::Builder::new(setup.pool.clone(), setup.registry.clone(), blobs.clone());
         setup.spawn("rebuild", builder.run(setup.shutdown.clone()));
         Ok(Self { blobs })
@@ -36,7 +36,7 @@ impl Handler for ProjectionBuilder {
     const POLICY: Policy = Policy::ORDERED;
 
     async fn work(&self, message: &Message<DocumentEvent>, _context: &WorkContext) -> Outcome<Option<String>> {
-        text::of(&self.blobs, &message.meta, &message.event).await.unavailable("blob-store-unavailable")
+        text::of(&self.blobs, &message.meta, &message.event).await.map_err(of_blobs)
     }
 
     async fn record(
@@ -49,5 +49,14 @@ impl Handler for ProjectionBuilder {
             .map(|w| Fact { meta: &w.message.meta, event: &w.message.event, text: w.finding.as_deref() })
             .collect();
         view::apply(settlement.connection(), Table::LIVE, &facts).await.map_err(|e| of_database(&e))
+    }
+}
+
+fn of_blobs(error: docfleet_blobs::Error) -> Failure {
+    match error {
+        docfleet_blobs::Error::Config(_) => Failure::poison("blob-key-invalid", error),
+        docfleet_blobs::Error::StoreOfOtherRegion { .. } => Failure::fatal("store-of-other-region", error),
+        docfleet_blobs::Error::Refused(_) => Failure::unavailable("blob-store-refuses", error),
+        other => Failure::unavailable("blob-store-unavailable", other),
     }
 }

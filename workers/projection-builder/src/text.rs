@@ -6,15 +6,15 @@ use docfleet_events::{DocumentEvent, EventMeta};
 /// What stands behind it is not found by searching: some 80 full pages.
 pub const SEARCHED_BYTES_MAX: u64 = 256 * 1024;
 
-/// The beginning of the text that an event tells of. None when it tells of none, or of one that is erased by now, or that is
-/// not its own document's.
+/// The beginning of the text that an event tells of. None when it tells of none, of one that is erased by now, of one that is
+/// not its own document's, or that lies in another region.
 ///
 /// # Errors
 /// The blob store's.
 pub async fn of(blobs: &Blobs, meta: &EventMeta, event: &DocumentEvent) -> Result<Option<String>, Error> {
     let DocumentEvent::TextExtracted(read) = event else { return Ok(None) };
     let Some(text) = &read.text else { return Ok(None) };
-    if text.key != text_key(&meta.tenant, read.document_id) {
+    if text.key != text_key(&meta.tenant, read.document_id) || blobs.admits(&meta.region).is_err() {
         return Ok(None);
     }
     match blobs.head(&text.key, SEARCHED_BYTES_MAX).await {

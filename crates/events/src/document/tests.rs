@@ -36,6 +36,7 @@ fn uploaded() -> DocumentUploaded {
         declared_mime: None,
         blob: blob(),
         searchable_pdf: true,
+        sha256: Some("00".into()),
     }
 }
 

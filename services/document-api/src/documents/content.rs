@@ -7,10 +7,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use docfleet_blobs::BlobReader;
+use docfleet_events::trail::{self, Action, Entry};
+use serde_json::json;
 
-use super::{file_name::disposition, id::DocumentId, read::find};
+use super::{file_name::disposition, id::DocumentId, read::find, row::DocumentRow};
 use crate::{
-    App,
+    ACTOR, App,
+    database::in_time,
     problem::{Kind, Problem},
     tenant::Tenant,
 };
@@ -26,7 +29,7 @@ pub(crate) async fn content(
         Kind::NotScannedYet => Problem::of(kind).retry_after(Duration::from_secs(2)),
         for_ever => Problem::of(for_ever),
     })?;
-    let blob = app.blobs.open(&row.blob_key).await?;
+    let blob = opened(&app, &row, &row.blob_key, Action::ContentRead).await?;
     // What the bytes are, as far as we found out ourselves; never what the client claimed.
     let mime = row.mime.and_then(|mime| HeaderValue::from_str(&mime).ok());
     let mut response = streamed(blob, mime.unwrap_or(HeaderValue::from_static("application/octet-stream")));
@@ -43,9 +46,29 @@ pub(crate) async fn text(
     DocumentId(id): DocumentId,
 ) -> Result<Response, Problem> {
     let row = find(&app, &tenant, id).await?;
-    let key = row.text_key.ok_or_else(|| Problem::of(Kind::NoText))?;
-    let blob = app.blobs.open(&key).await?;
+    let key = row.text_key.as_deref().ok_or_else(|| Problem::of(Kind::NoText))?;
+    let blob = opened(&app, &row, key, Action::TextRead).await?;
     Ok(streamed(blob, HeaderValue::from_static("text/plain; charset=utf-8")))
+}
+
+/// What is given out is on record before its first byte goes; what can not be put on record is not given out.
+pub(super) async fn opened(app: &App, row: &DocumentRow, key: &str, action: Action) -> Result<BlobReader, Problem> {
+    app.blobs.admits(&row.region)?;
+    let blob = app.blobs.open(key).await?;
+    let read = Entry {
+        region: &row.region,
+        tenant: &row.tenant,
+        actor: ACTOR,
+        action,
+        document_id: Some(row.id),
+        detail: json!({ "size_bytes": blob.size_bytes }),
+    };
+    let mut connection = app.pool.acquire().await?;
+    in_time(trail::record(&mut connection, &[read])).await.unwrap_or_else(|late| {
+        connection.close_on_drop();
+        Err(late)
+    })?;
+    Ok(blob)
 }
 
 fn streamed(blob: BlobReader, mime: HeaderValue) -> Response {

@@ -6,13 +6,14 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use docfleet_blobs::Kept;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
-    accept::{NotAccepted, Stored, accept},
+    accept::{NotAccepted, Received, accept},
     file_name::{harmless, media_type},
     intake::{Intake, OVERHEAD_BYTES_MAX},
     represent::{AcceptedRow, Document, path_of},
@@ -32,12 +33,13 @@ pub(crate) async fn upload(
     IdempotencyKey(key): IdempotencyKey,
     request: Request,
 ) -> Result<Response, Problem> {
+    app.blobs.admits_tenant(tenant.as_str())?;
     let busy = |_| Problem::of(Kind::Busy).retry_after(Duration::from_secs(2));
     let slot = Arc::clone(&app.upload_slots).try_acquire_owned().map_err(busy)?;
     let uploads = app.uploads.clone();
     let upload = Upload::of(app, tenant, request).await?;
-    // A task of its own: when the client leaves, this handler is dropped wherever it stands, and there are a blob and a
-    // claim to be tidied up.
+    // A task of its own: when the client leaves, this handler is dropped wherever it stands, and there is a claim to be
+    // tidied up.
     let running = uploads.spawn(
         async move {
             let answer = upload.answer(key).await;
@@ -110,55 +112,46 @@ impl Upload {
     }
 
     async fn take_in(&mut self, claim: Option<&Claim>) -> Result<Response, Problem> {
-        let stored = self.store().await?;
-        match accept(&self.app, &stored, claim).await {
-            Ok(accepted) => {
-                tracing::info!(document_id = %stored.id, size_bytes = stored.size_bytes, "accepted");
-                metrics::counter!(metric::UPLOADED_BYTES_TOTAL).increment(stored.size_bytes.unsigned_abs());
-                Ok(created(accepted, false))
-            }
-            Err(NotAccepted::Certainly(problem)) => {
-                self.forget(&stored.blob_key).await;
-                Err(problem)
-            }
-            Err(NotAccepted::Perhaps(problem)) => Err(problem),
+        let upload = self.receive().await?;
+        let (accepted, kept) = accept(&self.app, &upload, claim).await.map_err(NotAccepted::into_problem)?;
+        let size_bytes = upload.received.size_bytes;
+        tracing::info!(document_id = %upload.id, size_bytes, "accepted");
+        metrics::counter!(metric::UPLOADED_BYTES_TOTAL).increment(size_bytes);
+        let known = kept == Kept::Known;
+        metrics::counter!(metric::CONTENTS_TOTAL, "kept" => if known { "known" } else { "new" }).increment(1);
+        if known {
+            metrics::counter!(metric::KNOWN_CONTENT_BYTES_TOTAL).increment(size_bytes);
         }
+        Ok(created(accepted, false))
     }
 
-    /// Streams the file into the blob store.
-    async fn store(&mut self) -> Result<Stored, Problem> {
+    /// Streams the file onto this machine, hashing it. It is in no store yet, and gone when it is dropped.
+    async fn receive(&mut self) -> Result<Received, Problem> {
         let (claimed, file) = file_of(&mut self.form, &self.intake).await?;
-        let id = Uuid::now_v7();
-        let blob_key = docfleet_blobs::document_key(self.tenant.as_str(), id);
-        let mut hasher = claimed.hasher();
-        let chunks = file.inspect_ok(|chunk| hasher.update(chunk));
         self.intake.enter_file();
-        let put = self.app.blobs.put_stream(&blob_key, chunks, self.app.api.upload_bytes_max).await;
+        let received = self.app.blobs.receive(file, self.app.api.upload_bytes_max).await;
         self.intake.leave_file();
-        let size_bytes = put.map_err(|error| match error {
+        let received = received.map_err(|error| match error {
             docfleet_blobs::Error::TooLarge { .. } => too_large(&self.app),
             docfleet_blobs::Error::BrokenUpload(_) => broken(&self.intake),
             other => other.into(),
         })?;
-        if let Err(problem) = self.nothing_more().await {
-            self.forget(&blob_key).await;
-            return Err(problem);
-        }
-        Ok(Stored {
-            id,
+        self.nothing_more().await?;
+        Ok(Received {
+            id: Uuid::now_v7(),
             tenant: self.tenant.as_str().to_owned(),
+            size_bytes: i64::try_from(received.size_bytes).map_err(|_| too_large(&self.app))?,
+            fingerprint: claimed.fingerprint(&received.sha256),
             file_name: claimed.file_name,
             declared_mime: claimed.declared_mime,
-            blob_key,
-            size_bytes: i64::try_from(size_bytes).map_err(|_| too_large(&self.app))?,
-            fingerprint: hasher.finalize().to_vec(),
+            received,
         })
     }
 
     /// Reads the file only to see whether it is the one that was accepted under the key.
     async fn repeat(&mut self, document_id: Uuid, fingerprint: &[u8]) -> Result<Response, Problem> {
         let (claimed, mut file) = file_of(&mut self.form, &self.intake).await?;
-        let mut hasher = claimed.hasher();
+        let mut hasher = Sha256::new();
         let mut size_bytes = 0_u64;
         self.intake.enter_file();
         while let Some(chunk) = file.try_next().await.map_err(|_| broken(&self.intake))? {
@@ -171,7 +164,7 @@ impl Upload {
         self.intake.leave_file();
         drop(file);
         self.nothing_more().await?;
-        if hasher.finalize().as_slice() != fingerprint {
+        if claimed.fingerprint(&hasher.finalize()) != fingerprint {
             return Err(Problem::of(Kind::IdempotencyKeyReused));
         }
         let accepted = sqlx::query_as(
@@ -186,13 +179,6 @@ impl Upload {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err(Problem::of(Kind::TooManyParts)),
             Err(_) => Err(broken(&self.intake)),
-        }
-    }
-
-    /// Deletes the bytes of a document that was not accepted. Best effort: nobody will ever ask for an orphan.
-    async fn forget(&self, blob_key: &str) {
-        if let Err(error) = self.app.blobs.delete(blob_key).await {
-            tracing::warn!(%error, blob_key, "an orphan blob is left");
         }
     }
 }
@@ -210,14 +196,15 @@ async fn file_of<'f>(form: &'f mut Multipart, intake: &Intake) -> Result<(Claime
 }
 
 impl Claimed {
-    /// Begins the fingerprint. Lengths keep the fields apart.
-    fn hasher(&self) -> Sha256 {
+    /// Over everything that makes two uploads the same. Lengths keep the fields apart.
+    fn fingerprint(&self, content: &[u8]) -> Vec<u8> {
         let mut hasher = Sha256::new();
         for field in [self.file_name.as_str(), self.declared_mime.as_deref().unwrap_or_default()] {
             hasher.update((field.len() as u64).to_be_bytes());
             hasher.update(field);
         }
-        hasher
+        hasher.update(content);
+        hasher.finalize().to_vec()
     }
 }
 

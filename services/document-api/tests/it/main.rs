@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod content;
+mod contents;
 mod contract;
 mod form;
 mod idempotency;
@@ -12,6 +13,7 @@ mod openapi;
 mod outage;
 mod proxy;
 mod reading;
+mod residency;
 mod service;
 mod shutdown;
 mod telemetry;

@@ -44,15 +44,33 @@ impl Service {
         Self::on(&database, &url, "", more).await
     }
 
+    /// With a `[blobs]` of its own.
+    pub async fn with_blobs(section: &str) -> Self {
+        let database = Database::fresh().await;
+        let url = database.url().to_owned();
+        Self::open(&database, &url, "", "", tempfile::tempdir().unwrap(), section).await
+    }
+
     /// On a database that the service reaches by another address, with more of `[postgres]`.
     pub async fn on(database: &Database, postgres_url: &str, postgres: &str, more: &str) -> Self {
-        telemetry::install();
         let blobs = tempfile::tempdir().unwrap();
+        let section = format!("url = 'file://{}'", blobs.path().display());
+        Self::open(database, postgres_url, postgres, more, blobs, &section).await
+    }
+
+    async fn open(
+        database: &Database,
+        postgres_url: &str,
+        postgres: &str,
+        more: &str,
+        blobs: TempDir,
+        section: &str,
+    ) -> Self {
+        telemetry::install();
         let settings = Settings::from_toml(&format!(
             "{more}\n[service]\nregion = 'eu-test'\n[postgres]\nurl = '{postgres_url}'\n{postgres}\n\
-             [registry]\nurl = '{}'\n[blobs]\nurl = 'file://{}'\n[kafka]\ntopic_prefix = 'it.'",
+             [registry]\nurl = '{}'\n[blobs]\n{section}\n[kafka]\ntopic_prefix = 'it.'",
             Servers::running().registry_url(),
-            blobs.path().display(),
         ));
         let app = App::open(&settings).unwrap();
         app.pin_schemas().await.unwrap();
@@ -100,7 +118,7 @@ impl Service {
         sqlx::query(statement).bind(document).execute(&self.pool).await.unwrap();
     }
 
-    /// Everything in the blob store, relative to its root; unfinished files too.
+    /// Everything in the blob store but the mark of its region, relative to its root; unfinished files too.
     pub fn blobs(&self) -> Vec<PathBuf> {
         fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
             for entry in std::fs::read_dir(directory).unwrap() {
@@ -110,11 +128,24 @@ impl Service {
         }
         let mut found = Vec::new();
         walk(self.blobs.path(), &mut found);
-        found.iter().map(|path| path.strip_prefix(self.blobs.path()).unwrap().to_owned()).collect()
+        let relative = found.iter().map(|path| path.strip_prefix(self.blobs.path()).unwrap().to_owned());
+        relative.filter(|path| path != Path::new(".docfleet-region")).collect()
     }
 
     pub fn blob(&self, key: &str) -> Vec<u8> {
         std::fs::read(self.blobs.path().join(key)).unwrap()
+    }
+
+    /// A content of the tenant `default`, by its bytes.
+    pub fn content(&self, content: &[u8]) -> Vec<u8> {
+        self.blob(&content_key("default", content))
+    }
+
+    pub fn remove_blob(&self, key: &str) {
+        match std::fs::remove_file(self.blobs.path().join(key)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{key}: {error}"),
+            _ => {}
+        }
     }
 
     pub fn put_blob(&self, key: &str, content: &[u8]) {
@@ -122,6 +153,12 @@ impl Service {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
+}
+
+/// Where a content lies.
+pub fn content_key(tenant: &str, content: &[u8]) -> String {
+    let hash = <sha2::Sha256 as sha2::Digest>::digest(content);
+    docfleet_blobs::content_key(tenant, &hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 pub async fn send(request: RequestBuilder) -> Answer {

@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     form,
-    service::{Service, send},
+    service::{Service, content_key, send},
 };
 
 #[tokio::test]
@@ -20,7 +20,8 @@ async fn an_upload_is_stored_answered_and_announced() {
     assert_eq!((&document["tenant"], &document["region"]), (&"acme".into(), &"eu-test".into()));
     assert_eq!((&document["file_name"], &document["size_bytes"]), (&"letter.pdf".into(), &14.into()));
     assert_eq!((&document["state"], &document["version"]), (&"processing".into(), &0.into()));
-    assert_eq!(service.blob(&format!("acme/documents/{id}")), b"%PDF-1.7 hello");
+    let key = content_key("acme", b"%PDF-1.7 hello");
+    assert_eq!(service.blob(&key), b"%PDF-1.7 hello");
 
     let row = sqlx::query("SELECT * FROM pipeline.outbox_events").fetch_one(&service.pool).await.unwrap();
     assert_eq!(row.get::<&str, _>("topic"), "it.documents.uploaded.v1");
@@ -41,7 +42,8 @@ async fn an_upload_is_stored_answered_and_announced() {
     assert!(meta.traceparent.is_some());
     assert_eq!((event.document_id, event.file_name.as_str()), (id, "letter.pdf"));
     assert_eq!(event.declared_mime.as_deref(), Some("application/pdf"));
-    assert_eq!((event.blob.key, event.blob.size_bytes), (format!("acme/documents/{id}"), 14));
+    assert!(key.ends_with(&event.sha256.unwrap()));
+    assert_eq!((event.blob.key, event.blob.size_bytes), (key, 14));
 }
 
 #[tokio::test]
@@ -49,7 +51,7 @@ async fn an_empty_file_is_a_document_too() {
     let service = Service::start().await;
     let answer = service.upload(form::file("empty.pdf", b"")).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["size_bytes"]), (201, &0.into()));
-    assert_eq!(service.blob(&format!("default/documents/{}", answer.id())), b"");
+    assert_eq!(service.content(b""), b"");
     assert_eq!(service.count("pipeline.outbox_events").await, 1);
 }
 
@@ -132,8 +134,8 @@ async fn hostile_names_become_harmless_ones() {
     let long = service.upload(form::file(&format!("{}.pdf", "x".repeat(5_000)), b"x")).await.json();
     assert_eq!(long["file_name"].as_str().unwrap().len(), 255);
     assert!(long["file_name"].as_str().unwrap().ends_with("x.pdf"));
-    // Names name nothing: every blob lies under its document's id.
-    assert!(service.blobs().iter().all(|path| path.starts_with("default/documents")), "{:?}", service.blobs());
+    // Names name nothing: what they all hold lies under its hash.
+    assert_eq!(service.blobs(), [std::path::PathBuf::from(content_key("default", b"x"))]);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use av_scan::{AvScan, ClamdConfig, Finding};
 use bytes::Bytes;
-use docfleet_blobs::{Blobs, BlobsConfig, document_key};
+use docfleet_blobs::{Blobs, BlobsConfig, content_key};
 use docfleet_events::{BlobRef, DocumentUploaded, EventMeta};
 use docfleet_pipeline::{Handler, Message, Outcome, WorkContext};
 use uuid::Uuid;
@@ -33,14 +33,14 @@ impl Store {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("file://{}", directory.path().display());
-        Self { blobs: Blobs::open_store(&BlobsConfig { url }).unwrap(), _directory: directory }
+        Self { blobs: Blobs::open_store(&BlobsConfig::at(url), "local").unwrap(), _directory: directory }
     }
 
     /// Puts `content` and lets the handler work on it.
     async fn scan(&self, config: &ClamdConfig, content: impl Into<Bytes>) -> Outcome<Finding> {
         let content = content.into();
         let size_bytes = i64::try_from(content.len()).unwrap();
-        let key = document_key(TENANT, DOCUMENT);
+        let key = key();
         self.blobs.put(&key, content).await.unwrap();
         self.work(config, &key, size_bytes).await
     }
@@ -48,6 +48,11 @@ impl Store {
     async fn work(&self, config: &ClamdConfig, key: &str, size_bytes: i64) -> Outcome<Finding> {
         AvScan::over(self.blobs.clone(), config).work(&message(key, size_bytes), &context()).await
     }
+}
+
+/// Some content's; av-scan does not hash.
+fn key() -> String {
+    content_key(TENANT, &"ab".repeat(32))
 }
 
 fn message(key: &str, size_bytes: i64) -> Message<DocumentUploaded> {
@@ -69,6 +74,7 @@ fn message(key: &str, size_bytes: i64) -> Message<DocumentUploaded> {
             declared_mime: None,
             blob: BlobRef { key: key.into(), size_bytes },
             searchable_pdf: true,
+            sha256: Some("ab".repeat(32)),
         },
         attempt: 0,
         traceparent: None,

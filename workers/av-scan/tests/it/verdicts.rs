@@ -1,11 +1,13 @@
-use av_scan::reply::{Answer, Unscannable};
-use docfleet_blobs::document_key;
-use docfleet_pipeline::Class;
+use av_scan::{
+    AvScan,
+    reply::{Answer, Unscannable},
+};
+use docfleet_blobs::content_key;
+use docfleet_pipeline::{Class, Handler};
 use docfleet_testkit::Servers;
-use uuid::Uuid;
 
 use crate::{
-    DOCUMENT, Store, TENANT, config, eicar,
+    Store, TENANT, config, context, eicar, key, message,
     own_clamd::{OwnClamd, STREAM_BYTES_MAX},
 };
 
@@ -38,7 +40,7 @@ async fn a_document_larger_than_the_engine_takes_is_unscannable_and_not_retried(
 #[tokio::test]
 async fn a_blob_that_is_gone_or_another_is_for_operators() {
     let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
-    let key = document_key(TENANT, DOCUMENT);
+    let key = key();
     let gone = store.work(&config, &key, 5).await.unwrap_err();
     assert_eq!((gone.class, gone.reason), (Class::Poison, "blob-gone"));
     store.blobs.put(&key, "six by".into()).await.unwrap();
@@ -49,14 +51,23 @@ async fn a_blob_that_is_gone_or_another_is_for_operators() {
 #[tokio::test]
 async fn a_key_that_is_not_the_documents_own_is_not_opened() {
     let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
-    let of_another_tenant = document_key("b", DOCUMENT);
-    let of_another_document = document_key(TENANT, Uuid::from_u128(2));
-    for key in [&of_another_tenant, &of_another_document] {
+    let of_another_tenant = content_key("b", &"ab".repeat(32));
+    let of_another_content = content_key(TENANT, &"cd".repeat(32));
+    for key in [&of_another_tenant, &of_another_content] {
         store.blobs.put(key, "5 byt".into()).await.unwrap();
     }
     let too_long = "a".repeat(300);
-    for key in [&of_another_tenant, &of_another_document, "t/documents/a", "../etc/passwd", "", &too_long] {
+    for key in [&of_another_tenant, &of_another_content, "t/contents/a", "../etc/passwd", "", &too_long] {
         let invalid = store.work(&config, key, 5).await.unwrap_err();
         assert_eq!((invalid.class, invalid.reason), (Class::Poison, "blob-key-invalid"), "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_document_of_another_region_is_not_opened() {
+    let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
+    let mut foreign = message(&key(), 5);
+    foreign.meta.region = "elsewhere".into();
+    let refused = AvScan::over(store.blobs.clone(), &config).work(&foreign, &context()).await.unwrap_err();
+    assert_eq!((refused.class, refused.reason), (Class::Poison, "region-foreign"));
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use dedup::{Cache, Dedup, Finding, Lookup, RedisConfig, claim::Refusal, sniff::Kind};
-use docfleet_blobs::{Blobs, BlobsConfig, document_key};
+use docfleet_blobs::{Blobs, BlobsConfig, content_key};
 use docfleet_events::{BlobRef, DocumentVirusScanned, EventMeta, ScanVerdict};
 use docfleet_pipeline::{Class, Handler, Message, Outcome, WorkContext};
 use uuid::Uuid;
@@ -10,7 +10,7 @@ const TENANT: &str = "t";
 const DOCUMENT: Uuid = Uuid::from_u128(1);
 
 struct Bench {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     blobs: Blobs,
 }
 
@@ -18,25 +18,34 @@ impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("file://{}", directory.path().display());
-        Self { blobs: Blobs::open_store(&BlobsConfig { url }).unwrap(), _directory: directory }
+        Self { blobs: Blobs::open_store(&BlobsConfig::at(url), "local").unwrap(), directory: directory }
     }
 
     async fn work(&self, event: DocumentVirusScanned) -> Outcome<Finding> {
+        self.work_on(message(event)).await
+    }
+
+    async fn work_on(&self, message: Message<DocumentVirusScanned>) -> Outcome<Finding> {
         let away = RedisConfig { url: "redis://127.0.0.1:1/".into(), ..RedisConfig::default() };
         let context = WorkContext {
             deadline: tokio::time::Instant::now() + Duration::from_secs(20),
             shutdown: Default::default(),
         };
-        Dedup::over(self.blobs.clone(), Cache::new(away).unwrap()).work(&message(event), &context).await
+        Dedup::over(self.blobs.clone(), Cache::new(away).unwrap()).work(&message, &context).await
     }
 
     async fn identify(&self, name: &str, bytes: &'static [u8]) -> Outcome<Finding> {
-        self.blobs.put(&document_key(TENANT, DOCUMENT), bytes.into()).await.unwrap();
-        self.work(scanned(name, bytes.len())).await
+        self.blobs.put(&key_of(bytes), bytes.into()).await.unwrap();
+        self.work(scanned(name, bytes)).await
     }
 }
 
-fn scanned(file_name: &str, size: usize) -> DocumentVirusScanned {
+fn key_of(bytes: &[u8]) -> String {
+    let hash = <sha2::Sha256 as sha2::Digest>::digest(bytes);
+    content_key(TENANT, &hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+fn scanned(file_name: &str, bytes: &[u8]) -> DocumentVirusScanned {
     DocumentVirusScanned {
         document_id: DOCUMENT,
         verdict: ScanVerdict::Clean,
@@ -46,7 +55,7 @@ fn scanned(file_name: &str, size: usize) -> DocumentVirusScanned {
         database: "2".into(),
         file_name: file_name.into(),
         declared_mime: None,
-        blob: BlobRef { key: document_key(TENANT, DOCUMENT), size_bytes: i64::try_from(size).unwrap() },
+        blob: BlobRef { key: key_of(bytes), size_bytes: i64::try_from(bytes.len()).unwrap() },
         searchable_pdf: true,
     }
 }
@@ -94,7 +103,7 @@ async fn a_file_that_lies_is_refused() {
 async fn what_is_not_clean_is_not_touched() {
     for verdict in [ScanVerdict::Infected, ScanVerdict::Unscannable] {
         // There is no blob to touch.
-        let found = Bench::new().work(DocumentVirusScanned { verdict, ..scanned("a.pdf", 5) }).await.unwrap();
+        let found = Bench::new().work(DocumentVirusScanned { verdict, ..scanned("a.pdf", b"5 byt") }).await.unwrap();
         assert!(matches!(found, Finding::NotClean));
     }
 }
@@ -102,25 +111,36 @@ async fn what_is_not_clean_is_not_touched() {
 #[tokio::test]
 async fn a_blob_that_is_gone_or_another_is_for_operators() {
     let bench = Bench::new();
-    let gone = bench.work(scanned("a.pdf", 5)).await.unwrap_err();
+    let gone = bench.work(scanned("a.pdf", b"5 byt")).await.unwrap_err();
     assert_eq!((gone.class, gone.reason), (Class::Poison, "blob-gone"));
-    bench.blobs.put(&document_key(TENANT, DOCUMENT), "six by".into()).await.unwrap();
-    let other = bench.work(scanned("a.txt", 5)).await.unwrap_err();
-    assert_eq!((other.class, other.reason), (Class::Poison, "blob-size-differs"));
+    for (there, reason) in [("six by", "blob-size-differs"), ("5 bYt", "blob-content-differs")] {
+        bench.blobs.put(&key_of(b"5 byt"), there.into()).await.unwrap();
+        let other = bench.work(scanned("a.txt", b"5 byt")).await.unwrap_err();
+        assert_eq!((other.class, other.reason), (Class::Poison, reason));
+    }
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_the_documents_own_is_not_opened() {
+async fn a_key_that_is_not_the_tenants_own_is_not_opened() {
     let bench = Bench::new();
-    let of_another_tenant = document_key("b", DOCUMENT);
-    let of_another_document = document_key(TENANT, Uuid::from_u128(2));
-    for key in [&of_another_tenant, &of_another_document] {
-        bench.blobs.put(key, "5 byt".into()).await.unwrap();
-    }
+    let of_another_tenant = key_of(b"5 byt").replacen(TENANT, "b", 1);
+    bench.blobs.put(&of_another_tenant, "5 byt".into()).await.unwrap();
     let too_long = "a".repeat(300);
-    for key in [&of_another_tenant, &of_another_document, "t/documents/a", "../etc/passwd", "", &too_long] {
+    for key in [&of_another_tenant, "t/contents/a", "../etc/passwd", "", &too_long] {
         let blob = BlobRef { key: key.to_owned(), size_bytes: 5 };
-        let invalid = bench.work(DocumentVirusScanned { blob, ..scanned("a.txt", 5) }).await.unwrap_err();
+        let invalid = bench.work(DocumentVirusScanned { blob, ..scanned("a.txt", b"5 byt") }).await.unwrap_err();
         assert_eq!((invalid.class, invalid.reason), (Class::Poison, "blob-key-invalid"), "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_document_of_another_region_or_in_a_store_of_another_is_not_opened() {
+    let bench = Bench::new();
+    let mut foreign = message(scanned("a.txt", b"abc"));
+    foreign.meta.region = "elsewhere".into();
+    let refused = bench.work_on(foreign).await.unwrap_err();
+    assert_eq!((refused.class, refused.reason), (Class::Poison, "region-foreign"));
+    std::fs::write(bench.directory.path().join(".docfleet-region"), "elsewhere").unwrap();
+    let refused = bench.work(scanned("a.txt", b"abc")).await.unwrap_err();
+    assert_eq!((refused.class, refused.reason), (Class::Fatal, "store-of-other-region"));
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use docfleet_blobs::{Blobs, BlobsConfig, document_key, mrz_key};
+use docfleet_blobs::{Blobs, BlobsConfig, content_key, mrz_key};
 use docfleet_events::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, EventMeta, MrzOutcome, TextOutcome,
 };
@@ -22,8 +22,11 @@ use super::{
 const TENANT: &str = "acme";
 const DOCUMENT: Uuid = Uuid::from_u128(9);
 
+/// Of some content; ocr does not hash.
+const HASH: &str = "ab";
+
 fn key() -> String {
-    document_key(TENANT, DOCUMENT)
+    content_key(TENANT, &HASH.repeat(32))
 }
 
 struct Desk {
@@ -39,7 +42,8 @@ impl Desk {
 
     async fn with(config: OcrConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_store(&BlobsConfig { url: format!("file://{}", directory.path().display()) }).unwrap();
+        let url = format!("file://{}", directory.path().display());
+        let blobs = Blobs::open_store(&BlobsConfig::at(url), "local").unwrap();
         let config = OcrConfig { document_bytes_max: 1_000_000, ..config };
         let engine = Engine::start(worker(), config.clone()).await.expect("the engine starts");
         let ocr = Ocr::with(blobs.clone(), engine, config).unwrap();
@@ -56,7 +60,7 @@ impl Desk {
             outcome,
             duplicate_of: None,
             reason: None,
-            sha256: "0".repeat(64),
+            sha256: HASH.repeat(32),
             mime: mime.to_owned(),
             file_name: "brief.png".to_owned(),
             blob,
@@ -196,13 +200,13 @@ async fn a_document_that_is_gone_is_poison() {
 #[tokio::test]
 async fn a_key_that_is_not_the_documents_own_is_not_opened() {
     let desk = Desk::new().await;
-    let of_another_tenant = document_key("b", DOCUMENT);
-    let of_another_document = document_key(TENANT, Uuid::from_u128(2));
-    for key in [&of_another_tenant, &of_another_document] {
+    let of_another_tenant = content_key("b", &HASH.repeat(32));
+    let of_another_content = content_key(TENANT, &"cd".repeat(32));
+    for key in [&of_another_tenant, &of_another_content] {
         desk.blobs.put(key, "text".into()).await.unwrap();
     }
     let too_long = "a".repeat(300);
-    for key in [&of_another_tenant, &of_another_document, "acme/documents/9", "../etc/passwd", "", &too_long] {
+    for key in [&of_another_tenant, &of_another_content, "acme/contents/9", "../etc/passwd", "", &too_long] {
         for size_bytes in [0, 4] {
             let blob = BlobRef { key: key.to_owned(), size_bytes };
             let failure = desk.work_on(blob, DedupOutcome::Unique, "text/plain").await.err().expect(key);

@@ -48,6 +48,7 @@ impl Bench {
                 declared_mime: None,
                 blob: BlobRef { key: "k".into(), size_bytes: 1 },
                 searchable_pdf: false,
+                sha256: None,
             };
             let mut transaction = self.database.pool().begin().await.unwrap();
             self.outbox.append(&mut transaction, vec![Draft::first(event, "acme", "test", None)]).await.unwrap();

@@ -33,13 +33,19 @@ pub fn meta(document: Uuid, version: i64) -> EventMeta {
 }
 
 pub fn blob() -> BlobRef {
-    BlobRef { key: "acme/documents/x".into(), size_bytes: 1_234 }
+    BlobRef { key: "acme/contents/x".into(), size_bytes: 1_234 }
 }
 
 pub fn uploaded(document: Uuid, version: i64, file_name: &str) -> Owned {
     let (file_name, declared_mime) = (file_name.into(), Some("application/pdf".into()));
-    let event =
-        DocumentUploaded { document_id: document, file_name, declared_mime, blob: blob(), searchable_pdf: false };
+    let event = DocumentUploaded {
+        document_id: document,
+        file_name,
+        declared_mime,
+        blob: blob(),
+        sha256: None,
+        searchable_pdf: false,
+    };
     Owned { meta: meta(document, version), event: DocumentEvent::Uploaded(event) }
 }
 

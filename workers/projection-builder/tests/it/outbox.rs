@@ -35,7 +35,8 @@ impl Fleet {
         registry.pin::<DocumentTextExtracted>().await.unwrap();
         let outbox = Outbox::new(registry.clone(), "");
         let directory = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_store(&BlobsConfig { url: format!("file://{}", directory.path().display()) }).unwrap();
+        let blobs =
+            Blobs::open_store(&BlobsConfig::at(format!("file://{}", directory.path().display())), "eu").unwrap();
         Self { pool: Database::fresh().await.pool(), registry, blobs, outbox, _directory: directory }
     }
 

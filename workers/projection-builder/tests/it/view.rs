@@ -34,7 +34,7 @@ async fn each_stage_writes_its_columns() {
     applied(&pool, &story(document).iter().collect::<Vec<_>>()).await;
     let expected = json!({
         "tenant": "acme", "region": "eu", "version": 4,
-        "file_name": "letter.pdf", "size_bytes": 1_234, "blob_key": "acme/documents/x", "declared_mime": "application/pdf",
+        "file_name": "letter.pdf", "size_bytes": 1_234, "blob_key": "acme/contents/x", "declared_mime": "application/pdf",
         "uploaded_at": "1970-01-01T00:01:00+00:00",
         "verdict": "clean", "signature": null, "scan_reason": null, "engine": "ClamAV 1/27500",
         "scanned_at": "1970-01-01T00:02:00+00:00",

@@ -37,6 +37,7 @@ fn all() -> [DocumentEvent; 4] {
             declared_mime: Some("image/png".to_owned()),
             blob: blob(),
             searchable_pdf: false,
+            sha256: Some(CANARY.to_owned()),
         }),
         DocumentEvent::VirusScanned(DocumentVirusScanned {
             document_id: DOCUMENT,
