@@ -80,3 +80,29 @@ BEGIN
         END;
     END LOOP;
 END $$;
+
+-- Documents of a tenant with the words of `q`, as people write them for search engines, and how well they fit. Of a word that
+-- more have, the thousand newest: each of them is read for its rank.
+--
+-- Each language's words are looked for in documents that may be in it, so that a word that is not wanted is not let in by
+-- another language's stem.
+CREATE FUNCTION views.hits(of_tenant text, q text) RETURNS TABLE (document_id uuid, rank real)
+LANGUAGE plpgsql STABLE SET client_min_messages = warning AS $$
+DECLARE
+    plain   tsquery := websearch_to_tsquery('pg_catalog.simple', q);
+    german  tsquery := websearch_to_tsquery('pg_catalog.german', q);
+    english tsquery := websearch_to_tsquery('pg_catalog.english', q);
+BEGIN
+    RETURN QUERY
+    SELECT c.document_id,
+           greatest(ts_rank(c.search, plain), CASE WHEN views.may_be_in(c.language, 'deu') THEN ts_rank(c.search, german) END,
+                    CASE WHEN views.may_be_in(c.language, 'eng') THEN ts_rank(c.search, english) END)
+      FROM (SELECT v.document_id, v.search, v.language
+              FROM views.document_view v
+             WHERE v.tenant = of_tenant
+               AND (v.search @@ plain
+                    OR (views.may_be_in(v.language, 'deu') AND v.search @@ german)
+                    OR (views.may_be_in(v.language, 'eng') AND v.search @@ english))
+             ORDER BY v.uploaded_at DESC NULLS LAST
+             LIMIT 1000) c;
+END $$;
