@@ -1,4 +1,3 @@
-use docfleet_blobs::text_key;
 use docfleet_events::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded,
     DocumentVirusScanned, EventMeta, MrzOutcome, PageText, ScanVerdict, TextOutcome, TextSource, UnreadPage,
@@ -91,7 +90,7 @@ pub fn read(document: Uuid, version: i64, excerpt: &str) -> Owned {
         ],
         language: Some("deu+eng".into()),
         confidence: Some(91.5),
-        text: Some(BlobRef { key: text_key("acme", document), size_bytes: 10 }),
+        text: Some(BlobRef { key: "acme/texts/x.txt".into(), size_bytes: 10 }),
         excerpt: Some(excerpt.into()),
         engine: Some("tesseract 5".into()),
         unread: vec![UnreadPage { number: 3, reason: "too-slow".into() }],
@@ -100,6 +99,15 @@ pub fn read(document: Uuid, version: i64, excerpt: &str) -> Owned {
         searchable: Some(BlobRef { key: "acme/searchable/x.pdf".into(), size_bytes: 10 }),
     };
     Owned { meta: meta(document, version), event: DocumentEvent::TextExtracted(event) }
+}
+
+/// With its text where the text of this document lies.
+pub fn read_its_own(document: Uuid, version: i64) -> Owned {
+    let mut owned = read(document, version, "Dear all");
+    if let DocumentEvent::TextExtracted(event) = &mut owned.event {
+        event.text = Some(BlobRef { key: docfleet_blobs::text_key("acme", document), size_bytes: 10 });
+    }
+    owned
 }
 
 /// All four stages of a document.

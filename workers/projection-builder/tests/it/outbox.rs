@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::facts::story;
+use crate::facts::{read_its_own, story};
 
 /// A database whose view is built as the worker does it, from events of a real outbox.
 pub struct Fleet {
@@ -46,7 +46,8 @@ impl Fleet {
         for id in &ids {
             let words = format!("Die Häuser stehen im Regen. It was raining on document {id}.");
             self.blobs.put(&text_key("acme", *id), words.into()).await.unwrap();
-            let drafts = story(*id).into_iter().map(|owned| draft(owned.event)).collect();
+            let drafts =
+                story(*id).into_iter().take(3).chain([read_its_own(*id, 4)]).map(|owned| draft(owned.event)).collect();
             let mut transaction = self.pool.begin().await.unwrap();
             self.outbox.append(&mut transaction, drafts).await.unwrap();
             transaction.commit().await.unwrap();
