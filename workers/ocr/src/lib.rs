@@ -11,13 +11,15 @@ pub mod engine;
 mod fuzz;
 mod handler;
 mod kind;
-pub mod layout;
 mod metric;
 pub mod protocol;
 pub mod reading;
+mod store;
 mod unreadable;
+pub mod zone;
 
 pub use config::{OcrConfig, Strictness};
+pub use docfleet_layout as layout;
 pub use engine::CHILD_ARGUMENT;
 pub use handler::{Finding, Ocr};
 pub use kind::Kind;

@@ -62,6 +62,11 @@ impl Reading {
         self.pages.iter().flatten().filter_map(|page| page.layout.as_ref())
     }
 
+    /// The pages that were read, with their numbers.
+    pub fn numbered_mut(&mut self) -> impl Iterator<Item = (u32, &mut Page)> {
+        (1..).zip(&mut self.pages).filter_map(|(number, page)| Some((number, page.as_mut().ok()?)))
+    }
+
     /// The pages that could not be read, from 1, and why.
     pub fn unread(&self) -> Vec<(u32, Unreadable)> {
         (1..).zip(&self.pages).filter_map(|(number, page)| Some((number, *page.as_ref().err()?))).collect()
@@ -142,13 +147,6 @@ impl Reading {
 
 fn rounded(percent: f64) -> f64 {
     (percent * 10.0).round() / 10.0
-}
-
-/// Text for storing: without control characters but line ends and tabs, which PostgreSQL, terminals and browsers take
-/// for something else, and without blank ends.
-pub fn clean(text: &str) -> String {
-    let kept: String = text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect();
-    kept.trim_end().to_owned()
 }
 
 /// The first words, at most 120 characters in one line.

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Lease};
 use crate::{
     Kind, Unreadable,
-    layout::PageLayout,
+    layout::{PageLayout, clean},
     metric,
     protocol::{Reply, Request},
-    reading::{Page, Reading, clean},
+    reading::{Page, Reading},
 };
 
 enum Opened {

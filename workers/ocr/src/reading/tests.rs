@@ -49,11 +49,6 @@ fn text_that_was_text_already_has_no_engine_and_no_confidence() {
 }
 
 #[test]
-fn what_is_stored_has_no_control_characters() {
-    assert_eq!(clean("Grüße\0 aus\u{7}\u{1b}[31m\tdem\r\nBüro\u{c}\n\n "), "Grüße aus[31m\tdem\nBüro");
-}
-
-#[test]
 fn an_excerpt_is_whole_words_in_one_line() {
     assert_eq!(excerpt("  Sehr\n\n geehrte\tFrau\u{0}Beispiel,\u{c} "), Some("Sehr geehrte Frau Beispiel,".to_owned()));
     let long = excerpt(&"wörter ".repeat(100)).unwrap_or_default();

@@ -1,13 +1,23 @@
 //! Where the words of a page stand: what hOCR and a searchable PDF are made of.
 
+mod hocr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::reading::clean;
+pub use hocr::hocr;
 
 /// JSON of one page's layout; a page of 5,000 words has half a megabyte.
 pub const LAYOUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const SKEW_DEGREES_MAX: f32 = 45.0;
 const LANGUAGE_BYTES_MAX: usize = 40;
+
+/// All pages' layouts as they are stored, those only of which one is known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DocumentLayout {
+    /// What read it, with versions.
+    pub engine: Option<String>,
+    pub pages: Vec<PageLayout>,
+}
 
 /// The words of a page, with their places in pixels of the page as one reads it: upright, but not deskewed, the origin in
 /// the upper left corner.
@@ -89,6 +99,11 @@ impl PageLayout {
 }
 
 impl Line {
+    /// Its words with a blank between them.
+    pub fn text(&self) -> String {
+        self.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
     /// Around its words; none when there is no word.
     pub fn around(words: Vec<Word>) -> Option<Self> {
         let left = words.iter().map(|word| word.left).min()?;
@@ -111,6 +126,13 @@ impl Line {
     }
 }
 
+/// Text for storing: without control characters but line ends and tabs, which PostgreSQL, terminals and browsers take
+/// for something else, and without blank ends.
+pub fn clean(text: &str) -> String {
+    let kept: String = text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect();
+    kept.trim_end().to_owned()
+}
+
 /// Start and length on an axis of `end` pixels; at least one pixel is left.
 fn within(start: u32, length: u32, end: u32) -> (u32, u32) {
     let start = start.min(end - 1);
@@ -124,7 +146,13 @@ fn is_language(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_stored_has_no_control_characters() {
+        assert_eq!(clean("Grüße\0 aus\u{7}\u{1b}[31m\tdem\r\nBüro\u{c}\n\n "), "Grüße aus[31m\tdem\nBüro");
+    }
 
     fn word(left: u32, top: u32, text: &str) -> Word {
         Word { left, top, width: 40, height: 10, confidence: Some(90.0), text: text.to_owned() }
