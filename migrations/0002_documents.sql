@@ -10,6 +10,8 @@ CREATE TABLE documents.documents (
     blob_key      text        NOT NULL,
     sha256        bytea       NOT NULL CHECK (length(sha256) = 32),
     size_bytes    bigint      NOT NULL CHECK (size_bytes >= 0),
+    -- What the upload asked for beside the text.
+    searchable_pdf boolean    NOT NULL DEFAULT false,
     created_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX documents_by_tenant ON documents.documents (tenant, created_at DESC, id);

@@ -11,7 +11,8 @@ pub enum Server {
     Kafka,
     Registry,
     Api,
-    Blobs, Worker,
+    Blobs,
+    Worker,
 }
 
 impl Server {

@@ -104,7 +104,7 @@ macro_rules! chosen {
 
 async fn count(connection: &mut PgConnection, args: &RescanArgs) -> Result<i64, Error> {
     let counting = sqlx::query_scalar(concat!("SELECT count(*) FROM documents.scans WHERE ", chosen!()));
-    let counting = counting.bind(args.since.map(|since| since.0)).bind(args.all).bind(&args.document);
+    let counting = counting.bind(args.since.map(Moment::seconds)).bind(args.all).bind(&args.document);
     Ok(counting.bind(&args.tenant).fetch_one(connection).await?)
 }
 
@@ -117,7 +117,7 @@ async fn request(connection: &mut PgConnection, args: &RescanArgs) -> Result<i64
             chosen!(),
             " ORDER BY document_id LIMIT $5 FOR UPDATE)"
         ));
-        let step = step.bind(args.since.map(|since| since.0)).bind(args.all).bind(&args.document);
+        let step = step.bind(args.since.map(Moment::seconds)).bind(args.all).bind(&args.document);
         let rows = step.bind(&args.tenant).bind(STEP_ROWS).execute(&mut *connection).await?.rows_affected();
         requested += i64::try_from(rows).unwrap_or(i64::MAX);
         if rows < STEP_ROWS as u64 {

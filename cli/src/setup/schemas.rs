@@ -1,5 +1,6 @@
 use docfleet_events::{
-    DocumentDeduplicated, DocumentErased, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, Event, DocumentInfectionFound,
+    DocumentDeduplicated, DocumentErased, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
+    DocumentVirusScanned, Event,
 };
 use docfleet_outbox::Registry;
 use reqwest::StatusCode;

@@ -44,7 +44,7 @@ async fn a_window_is_fed_to_one_consumer_under_its_version_and_the_audit_stays_g
     assert_eq!(ledger.inbox("av-scan@v2", ledger.uploaded[0]).await, ("retrying".to_owned(), 1));
     assert_eq!(ledger.inbox("av-scan", ledger.uploaded[0]).await, ("done".to_owned(), 0), "the first outcome stays");
     let (topic, consumer, same, headers): (String, String, bool, Value) = sqlx::query_as(
-        r"SELECT r.topic, r.consumer, r.key = o.key AND r.payload = o.payload AND r.published_at IS NULL, r.headers
+        r"SELECT r.topic, r.consumer, r.key = o.key AND r.payload = o.payload AND EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = r.id), r.headers
             FROM pipeline.outbox_events r JOIN pipeline.outbox_events o ON o.event_id = r.event_id AND o.kind = 'event'
            WHERE r.kind = 'retry' LIMIT 1",
     )

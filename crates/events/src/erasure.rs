@@ -152,13 +152,14 @@ struct Heir {
     size_bytes: i64,
     sha256: String,
     mime: String,
+    searchable_pdf: bool,
 }
 
 /// A duplicate has no text of its own: the first document's stood for it. When that one goes, its heir is announced as
 /// unique, and so is read. One that is not known as a duplicate yet needs nothing: dedup finds that it is the first.
 async fn unique_now(connection: &mut PgConnection, heir: Uuid) -> Result<Option<Draft>, sqlx::Error> {
     let heir_row: Option<Heir> = sqlx::query_as(
-        r"SELECT d.tenant, d.region, d.file_name, d.blob_key, d.size_bytes, v.sha256, v.mime
+        r"SELECT d.tenant, d.region, d.file_name, d.blob_key, d.size_bytes, v.sha256, v.mime, d.searchable_pdf
             FROM documents.documents d JOIN views.document_view v ON v.document_id = d.id
            WHERE d.id = $1 AND v.dedup_outcome = 'duplicate' AND v.sha256 IS NOT NULL AND v.mime IS NOT NULL",
     )
@@ -175,6 +176,7 @@ async fn unique_now(connection: &mut PgConnection, heir: Uuid) -> Result<Option<
             mime: row.mime,
             file_name: row.file_name,
             blob: BlobRef { key: row.blob_key, size_bytes: row.size_bytes },
+            searchable_pdf: row.searchable_pdf,
         };
         Draft::first(event, &row.tenant, &row.region, None)
     }))

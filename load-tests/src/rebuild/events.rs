@@ -39,7 +39,7 @@ pub async fn write(pool: &PgPool, outbox: &Outbox, documents: u32) -> anyhow::Re
         .execute(pool)
         .await?;
     }
-    sqlx::query("UPDATE pipeline.outbox_events SET published_at = clock_timestamp()").execute(pool).await?;
+    sqlx::query("TRUNCATE pipeline.outbox_unpublished").execute(pool).await?;
     sqlx::query("VACUUM (ANALYZE)").execute(pool).await?;
     sqlx::query("CHECKPOINT").execute(pool).await?;
     Ok(())

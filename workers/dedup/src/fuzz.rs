@@ -40,8 +40,8 @@ fn a_type_is_the_same_however_the_bytes_arrive() {
             let whole = in_chunks(usize::MAX);
             assert_eq!(whole, in_chunks(61));
             assert_eq!(whole, in_chunks(3));
-            let Sniffed { kind, is_ambiguous } = whole;
-            (kind.mime(), is_ambiguous)
+            let Sniffed { kind, flaw } = whole;
+            (kind.mime(), flaw.map_or(0, |flaw| 1 + flaw as u8))
         });
 }
 

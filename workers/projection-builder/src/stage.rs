@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use docfleet_events::{
-    DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
-    DocumentVirusScanned, EventMeta, MrzOutcome, ScanVerdict, TextOutcome,
+    DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentInfectionFound, DocumentTextExtracted,
+    DocumentUploaded, DocumentVirusScanned, EventMeta, MrzOutcome, ScanVerdict, TextOutcome,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;

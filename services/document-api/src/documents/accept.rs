@@ -187,8 +187,8 @@ fn perhaps(error: sqlx::Error) -> NotAccepted {
 
 async fn insert(connection: &mut PgConnection, app: &App, upload: &Received) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar(
-        r"INSERT INTO documents.documents (id, tenant, region, file_name, declared_mime, blob_key, size_bytes, sha256)
-          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING created_at",
+        r"INSERT INTO documents.documents (id, tenant, region, file_name, declared_mime, blob_key, size_bytes, sha256, searchable_pdf)
+          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING created_at",
     )
     .bind(upload.id)
     .bind(&upload.tenant)
@@ -198,6 +198,7 @@ async fn insert(connection: &mut PgConnection, app: &App, upload: &Received) -> 
     .bind(content_key(&upload.tenant, &upload.received.sha256_hex()))
     .bind(upload.size_bytes)
     .bind(&upload.received.sha256[..])
+    .bind(upload.searchable_pdf)
     .fetch_one(connection)
     .await
 }

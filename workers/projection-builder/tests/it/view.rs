@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::facts::{Owned, deduplicated, erased, read, scanned, story, uploaded, found_infected};
+use crate::facts::{Owned, deduplicated, erased, found_infected, read, scanned, story, uploaded};
 
 async fn applied(pool: &PgPool, facts: &[&Owned]) {
     let mut transaction = pool.begin().await.unwrap();
