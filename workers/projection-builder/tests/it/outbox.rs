@@ -163,7 +163,6 @@ fn draft(event: DocumentEvent) -> Draft {
         DocumentEvent::Deduplicated(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::InfectionFound(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::Erased(event) => Draft::first(event, tenant, region, None),
-        DocumentEvent::Erased(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::TextExtracted(event) => Draft::first(event, tenant, region, None),
     }
 }
