@@ -136,7 +136,7 @@ impl Handler for Ocr {
         batch: &[Worked<DocumentDeduplicated, Finding>],
         settlement: &mut Settlement<'_>,
     ) -> Recorded {
-        let stored: Vec<Entry<'_>> = batch.iter().filter_map(|worked| text_stored(worked)).collect();
+        let stored: Vec<Entry<'_>> = batch.iter().filter_map(text_stored).collect();
         trail::record(settlement.connection(), &stored).await.map_err(|e| of_database(&e))?;
         for Worked { message, finding } in batch {
             if let Finding::Read(fact) = finding {
