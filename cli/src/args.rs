@@ -12,6 +12,7 @@ use crate::{
     parked::ParkedArgs,
     projections::ProjectionsArgs,
     relay::RelayArgs,
+    rescan::RescanArgs,
     retention::RetentionArgs,
     setup::SetupArgs,
     status::StatusArgs,
@@ -89,6 +90,8 @@ pub enum Command {
     Leases(LeasesArgs),
     /// Build a view anew beside the live one, compare the two, switch.
     Projections(ProjectionsArgs),
+    /// Show which signatures called documents clean, and scan chosen ones again.
+    Rescan(RescanArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
     /// Show who wrote, read or removed what of documents, and in which region.

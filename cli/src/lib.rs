@@ -19,6 +19,7 @@ mod output;
 mod parked;
 mod projections;
 mod relay;
+mod rescan;
 mod retention;
 mod servers;
 mod setup;
@@ -69,6 +70,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Parked(args) => parked::run(&config, &args, json).await,
         Command::Leases(args) => leases::run(&config, &args, json).await,
         Command::Projections(args) => projections::run(&config, &args, json).await,
+        Command::Rescan(args) => output::show(&rescan::run(&config, &args).await?, json),
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
         Command::Trail(args) => trail::run(&config, &args, json).await,
         Command::Blobs(args) => blobs::run(&config, &args, json).await,

@@ -37,7 +37,9 @@ url = "$REPLY"
 url = "redis://127.0.0.1:${PORT[redis]}/"
 
 [clamd]
-address = "127.0.0.1:${PORT[clamd]}"
+addresses = ["127.0.0.1:${PORT[clamd]}"]
+# The signature file of this repository has no date. In production leave the limit at its default.
+database_age_max = "unlimited"
 
 [blobs]
 $(config_blobs)

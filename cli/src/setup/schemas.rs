@@ -1,5 +1,6 @@
 use docfleet_events::{
-    DocumentDeduplicated, DocumentErased, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, Event,
+    DocumentDeduplicated, DocumentErased, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
+    DocumentVirusScanned, Event,
 };
 use docfleet_outbox::Registry;
 use reqwest::StatusCode;
@@ -27,6 +28,7 @@ pub async fn register(config: &Config) -> Result<Vec<Subject>, Error> {
         registered::<DocumentDeduplicated>(&registry).await?,
         registered::<DocumentTextExtracted>(&registry).await?,
         registered::<DocumentErased>(&registry).await?,
+        registered::<DocumentInfectionFound>(&registry).await?,
     ];
     let http = servers::http()?;
     let mut subjects = Vec::with_capacity(registered.len());

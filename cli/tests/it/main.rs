@@ -19,6 +19,7 @@ mod redrive;
 mod redrive_many;
 mod redrive_undo;
 mod relay;
+mod rescan;
 mod retention;
 mod setup;
 mod status;

@@ -127,6 +127,21 @@ pub struct DocumentErased {
     pub by: String,
 }
 
+/// A document that was called clean turned out infected, under newer signatures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename = "DocumentInfectionFoundData")]
+pub struct DocumentInfectionFound {
+    pub document_id: Uuid,
+    pub signature: String,
+    pub engine: String,
+    /// Number and date of the signatures that found it.
+    pub database: String,
+    /// The signatures that found nothing the last time.
+    pub clean_by: String,
+    /// When it was called clean first: microseconds since 1970, UTC. Since then it could be downloaded.
+    pub clean_since: i64,
+}
+
 define_event!(DocumentUploaded, topic: "documents.uploaded.v1", aggregate: "document", id: document_id,
               schema: "../../../schemas/documents.uploaded.v1.avsc");
 define_event!(DocumentVirusScanned, topic: "documents.virus-scanned.v1", aggregate: "document", id: document_id,
@@ -137,6 +152,8 @@ define_event!(DocumentTextExtracted, topic: "documents.text-extracted.v1", aggre
               schema: "../../../schemas/documents.text-extracted.v1.avsc");
 define_event!(DocumentErased, topic: "documents.erased.v1", aggregate: "document", id: document_id,
               schema: "../../../schemas/documents.erased.v1.avsc");
+define_event!(DocumentInfectionFound, topic: "documents.infection-found.v1", aggregate: "document", id: document_id,
+              schema: "../../../schemas/documents.infection-found.v1.avsc");
 
 /// Any fact about a document, for consumers that read all topics.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,6 +163,7 @@ pub enum DocumentEvent {
     Deduplicated(DocumentDeduplicated),
     TextExtracted(DocumentTextExtracted),
     Erased(DocumentErased),
+    InfectionFound(DocumentInfectionFound),
 }
 
 impl DocumentEvent {
@@ -156,6 +174,7 @@ impl DocumentEvent {
             Self::Deduplicated(event) => event.document_id,
             Self::TextExtracted(event) => event.document_id,
             Self::Erased(event) => event.document_id,
+            Self::InfectionFound(event) => event.document_id,
         }
     }
 }
@@ -168,6 +187,7 @@ impl Input for DocumentEvent {
             DocumentDeduplicated::TOPIC,
             DocumentTextExtracted::TOPIC,
             DocumentErased::TOPIC,
+            DocumentInfectionFound::TOPIC,
         ]
     }
 
@@ -185,6 +205,7 @@ impl Input for DocumentEvent {
             Some(DocumentDeduplicated::NAME) => read(writer, datum, Self::Deduplicated),
             Some(DocumentTextExtracted::NAME) => read(writer, datum, Self::TextExtracted),
             Some(DocumentErased::NAME) => read(writer, datum, Self::Erased),
+            Some(DocumentInfectionFound::NAME) => read(writer, datum, Self::InfectionFound),
             other => Err(Error::UnexpectedEvent(other.unwrap_or("not a record").to_owned())),
         }
     }

@@ -6,6 +6,6 @@ pub mod trail;
 
 pub use docfleet_outbox::{Event, EventMeta};
 pub use document::{
-    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentTextExtracted,
-    DocumentUploaded, DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentInfectionFound,
+    DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
 };

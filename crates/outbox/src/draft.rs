@@ -33,6 +33,12 @@ impl Draft {
         Self::new(event, event_id, &cause.tenant, &cause.region, Some(cause.event_id), traceparent)
     }
 
+    /// What a task of a stage finds out, long after the event that it goes back to. The caller derives `event_id` from
+    /// what was found, so that a repetition makes the same id.
+    pub fn from_task<E: Event>(event: E, event_id: Uuid, cause: Uuid, (tenant, region): (&str, &str)) -> Self {
+        Self::new(event, event_id, tenant, region, Some(cause), None)
+    }
+
     fn new<E: Event>(
         event: E,
         event_id: Uuid,

@@ -46,8 +46,8 @@ struct TestBucket {
 }
 
 #[derive(Deserialize, Default)]
-struct Address {
-    address: String,
+struct Clamd {
+    addresses: Vec<String>,
 }
 
 impl Servers {
@@ -82,7 +82,7 @@ impl Servers {
     }
 
     pub fn clamd_address(&self) -> String {
-        self.section::<Address>("clamd").address
+        self.section::<Clamd>("clamd").addresses.into_iter().next().expect("the test configuration has a clamd")
     }
 
     /// The lines of a `[blobs]` with a customer's key, in a place of the bucket that no other test has. `endpoint`: another
@@ -109,7 +109,7 @@ impl Servers {
     pub fn toml_for(&self, database: &Database, prefix: &str, more: &str) -> String {
         format!(
             "[postgres]\nurl = '{}'\n[kafka]\nbrokers = '{}'\ntopic_prefix = '{prefix}'\n[registry]\nurl = '{}'\n\
-             [redis]\nurl = '{}'\n[clamd]\naddress = '{}'\n[service]\nlisten = '127.0.0.1:0'\nregion = 'test'\n{more}",
+             [redis]\nurl = '{}'\n[clamd]\naddresses = ['{}']\ndatabase_age_max = 'unlimited'\n[service]\nlisten = '127.0.0.1:0'\nregion = 'test'\n{more}",
             database.url(),
             self.brokers(),
             self.registry_url(),

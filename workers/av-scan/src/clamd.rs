@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    Address, ClamdConfig,
+    Address, ClamdConfig, Stale, Version,
     reply::{self, Answer, REPLY_BYTES_MAX, Surprise},
 };
 
@@ -29,6 +29,12 @@ pub enum Error {
     /// It answers as an engine, and does not find the test file.
     #[error("clamd does not see: {0}")]
     Blind(String),
+    /// It sees, with signatures too old for its "OK" to count.
+    #[error("clamd is stale: {0}")]
+    Stale(#[from] Stale),
+    /// All slots at all hosts stayed taken until the deadline.
+    #[error("every clamd is busy")]
+    Busy,
     /// In the middle of this document.
     #[error("clamd broke off: {0}")]
     BrokeOff(String),
@@ -43,14 +49,25 @@ pub enum Error {
     Content(#[source] docfleet_blobs::Error),
     #[error("the document's bytes stalled for {0:?}")]
     ContentStalled(Duration),
+    #[error("{stated} bytes were uploaded, {found} are there")]
+    SizeDiffers { stated: i64, found: u64 },
+    #[error("the blob's bytes ended early")]
+    EndedEarly,
 }
 
-/// Engine and signature database, as clamd names them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    pub engine: String,
-    /// Number and date; `unversioned` for a database of one's own.
-    pub database: String,
+impl Error {
+    /// The engine failed, not the store: another engine may do better.
+    pub fn is_engines(&self) -> bool {
+        !matches!(
+            self,
+            Self::Content(_) | Self::ContentStalled(_) | Self::SizeDiffers { .. } | Self::EndedEarly | Self::Busy
+        )
+    }
+
+    /// It had the document in hand, so the document may be the cause.
+    pub fn is_in_the_middle(&self) -> bool {
+        matches!(self, Self::BrokeOff(_) | Self::Silent(_) | Self::Premature | Self::Surprise(_))
+    }
 }
 
 pub struct Clamd {
@@ -65,9 +82,9 @@ type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 impl Clamd {
     /// Connects to nothing yet.
-    pub fn new(config: &ClamdConfig) -> Self {
+    pub fn new(address: Address, config: &ClamdConfig) -> Self {
         Self {
-            address: config.address(),
+            address,
             connect_timeout: config.connect_timeout,
             stall_timeout: config.stall_timeout,
             answer_timeout: config.answer_timeout,
@@ -198,36 +215,5 @@ fn before_the_end(answered: io::Result<Vec<u8>>) -> Result<Answer, Error> {
         Ok(answer) => Ok(answer),
         Err(Surprise::Empty) => Err(Error::BrokeOff("closed in the middle of the document".to_owned())),
         Err(surprise) => Err(surprise.into()),
-    }
-}
-
-impl Version {
-    /// `ClamAV 1.4.6/27500/Mon Nov 24 09:36:00 2025`; without slashes when the database has no version.
-    fn parse(raw: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(raw.strip_suffix(&[0])?).ok()?;
-        if raw.len() > REPLY_BYTES_MAX || !text.starts_with("ClamAV ") || text.contains(char::is_control) {
-            return None;
-        }
-        let (engine, database) = text.split_once('/').unwrap_or((text, "unversioned"));
-        Some(Self { engine: engine.to_owned(), database: database.to_owned() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn version(raw: &str) -> Option<(String, String)> {
-        Version::parse(raw.as_bytes()).map(|v| (v.engine, v.database))
-    }
-
-    #[test]
-    fn a_version_names_engine_and_database() {
-        let full = version("ClamAV 1.4.6/27500/Mon Nov 24 09:36:00 2025\0");
-        assert_eq!(full, Some(("ClamAV 1.4.6".to_owned(), "27500/Mon Nov 24 09:36:00 2025".to_owned())));
-        assert_eq!(version("ClamAV 1.4.6\0"), Some(("ClamAV 1.4.6".to_owned(), "unversioned".to_owned())));
-        for not_clamd in ["", "\0", "ClamAV 1.4.6", "SSH-2.0-x\0", "ClamAV \u{1b}[2J\0", "UNKNOWN COMMAND\0"] {
-            assert_eq!(version(not_clamd), None, "{not_clamd:?}");
-        }
     }
 }

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use docfleet_events::{
-    DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned,
-    EventMeta, ScanVerdict, TextOutcome,
+    DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentInfectionFound, DocumentTextExtracted,
+    DocumentUploaded, DocumentVirusScanned, EventMeta, ScanVerdict, TextOutcome,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
@@ -22,6 +22,7 @@ pub(crate) struct At<'a, E> {
 pub(crate) type Uploaded<'a> = BTreeMap<Uuid, At<'a, DocumentUploaded>>;
 pub(crate) type VirusScanned<'a> = BTreeMap<Uuid, At<'a, DocumentVirusScanned>>;
 pub(crate) type Deduplicated<'a> = BTreeMap<Uuid, At<'a, DocumentDeduplicated>>;
+pub(crate) type InfectionFound<'a> = BTreeMap<Uuid, At<'a, DocumentInfectionFound>>;
 pub(crate) type TextExtracted<'a> = BTreeMap<Uuid, At<'a, DocumentTextExtracted>>;
 pub(crate) type Erased<'a> = BTreeMap<Uuid, At<'a, DocumentErased>>;
 
@@ -72,6 +73,31 @@ pub(crate) async fn virus_scanned(
     .bind(column(events, |e| verdict(e.verdict)))
     .bind(column(events, |e| e.signature.as_deref().map(storable)))
     .bind(column(events, |e| e.reason.as_deref().map(storable)))
+    .bind(column(events, |e| storable(&format!("{}/{}", e.engine, e.database)).into_owned()))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The columns of the same stage. It is later than the verdict that it takes back, also when that one arrives late.
+pub(crate) async fn infection_found(
+    connection: &mut PgConnection,
+    table: Table,
+    events: &InfectionFound<'_>,
+) -> Result<(), sqlx::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(AssertSqlSafe(format!(
+        r"UPDATE {table} AS v
+             SET verdict = 'infected', signature = u.signature, scan_reason = NULL, engine = u.engine, scanned_at = u.at
+            FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::text[])
+                 AS u (document_id, at, signature, engine)
+           WHERE v.document_id = u.document_id AND (v.scanned_at IS NULL OR v.scanned_at <= u.at)"
+    )))
+    .bind(documents(events))
+    .bind(times(events))
+    .bind(column(events, |e| storable(&e.signature)))
     .bind(column(events, |e| storable(&format!("{}/{}", e.engine, e.database)).into_owned()))
     .execute(connection)
     .await?;

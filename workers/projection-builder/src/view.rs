@@ -30,6 +30,7 @@ pub async fn apply(connection: &mut PgConnection, table: Table, facts: &[Fact<'_
     facts.iter().filter(|fact| !erased.contains(&fact.event.document_id())).for_each(|fact| latest.add(*fact));
     stage::uploaded(connection, table, &latest.uploaded).await?;
     stage::virus_scanned(connection, table, &latest.virus_scanned).await?;
+    stage::infection_found(connection, table, &latest.infection_found).await?;
     stage::deduplicated(connection, table, &latest.deduplicated).await?;
     stage::text_extracted(connection, table, &latest.text_extracted).await?;
     stage::erased(connection, table, &latest.erased).await
@@ -40,6 +41,7 @@ pub async fn apply(connection: &mut PgConnection, table: Table, facts: &[Fact<'_
 struct Latest<'a> {
     uploaded: stage::Uploaded<'a>,
     virus_scanned: stage::VirusScanned<'a>,
+    infection_found: stage::InfectionFound<'a>,
     deduplicated: stage::Deduplicated<'a>,
     text_extracted: stage::TextExtracted<'a>,
     erased: stage::Erased<'a>,
@@ -58,6 +60,7 @@ impl<'a> Latest<'a> {
             DocumentEvent::Uploaded(event) => keep(&mut self.uploaded, document, meta, event),
             DocumentEvent::VirusScanned(event) => keep(&mut self.virus_scanned, document, meta, event),
             DocumentEvent::Deduplicated(event) => keep(&mut self.deduplicated, document, meta, event),
+            DocumentEvent::InfectionFound(event) => keep(&mut self.infection_found, document, meta, event),
             DocumentEvent::TextExtracted(event) => keep(&mut self.text_extracted, document, meta, event),
             DocumentEvent::Erased(event) => keep(&mut self.erased, document, meta, event),
         }

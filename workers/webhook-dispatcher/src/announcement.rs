@@ -55,6 +55,7 @@ struct Links {
 enum Facts<'a> {
     Uploaded {},
     Scanned { verdict: ScanVerdict, signature: Option<&'a str>, reason: Option<&'a str> },
+    InfectionFound { signature: &'a str },
     Deduplicated { outcome: DedupOutcome, duplicate_of: Option<Uuid>, reason: Option<&'a str>, mime: &'a str },
     Erased { reason: &'a str },
     Read { outcome: TextOutcome, reason: Option<&'a str>, page_count: usize, confidence: Option<f64> },
@@ -87,6 +88,9 @@ fn facts_of(event: &DocumentEvent) -> (&'static str, Facts<'_>) {
             "document.virus_scanned",
             Facts::Scanned { verdict: e.verdict, signature: e.signature.as_deref(), reason: e.reason.as_deref() },
         ),
+        DocumentEvent::InfectionFound(e) => {
+            ("document.infection_found", Facts::InfectionFound { signature: &e.signature })
+        }
         DocumentEvent::Deduplicated(e) => (
             "document.deduplicated",
             Facts::Deduplicated {

@@ -88,6 +88,14 @@ fn every_event_survives_its_schema() {
             engine: None,
         });
     }
+    round_trips(DocumentInfectionFound {
+        document_id: Uuid::from_u128(9),
+        signature: "Eicar".into(),
+        engine: "1".into(),
+        database: "3".into(),
+        clean_by: "2".into(),
+        clean_since: 1_700_000_000_123_456,
+    });
 }
 
 #[test]

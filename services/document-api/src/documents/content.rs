@@ -46,6 +46,7 @@ pub(crate) async fn text(
     DocumentId(id): DocumentId,
 ) -> Result<Response, Problem> {
     let row = find(&app, &tenant, id).await?;
+    row.not_found_infected().map_err(Problem::of)?;
     let key = row.text_key.as_deref().ok_or_else(|| Problem::of(Kind::NoText))?;
     let blob = opened(&app, &row, key, Action::TextRead).await?;
     Ok(streamed(blob, HeaderValue::from_static("text/plain; charset=utf-8")))

@@ -19,6 +19,8 @@ pub(super) struct DocumentRow {
     /// 0 when the view does not know the document yet.
     pub version: i64,
     pub verdict: Option<String>,
+    /// av-scan's own word, which may be newer than the view's.
+    pub newest_verdict: Option<String>,
     pub signature: Option<String>,
     pub scan_reason: Option<String>,
     pub engine: Option<String>,
@@ -50,7 +52,7 @@ macro_rules! select_documents {
         concat!(
             r"SELECT d.id, d.tenant, d.region, d.file_name, d.size_bytes, d.declared_mime, d.blob_key, d.created_at,
                      coalesce(v.version, 0) AS version,
-                     v.verdict, v.signature, v.scan_reason, v.engine, v.scanned_at,
+                     v.verdict, s.verdict AS newest_verdict, v.signature, v.scan_reason, v.engine, v.scanned_at,
                      v.dedup_outcome, v.duplicate_of, v.refused_reason, v.sha256, v.mime, v.deduplicated_at,
                      v.text_outcome, v.text_reason, v.pages, v.page_count, v.language, v.confidence, v.text_key,
                      v.excerpt, v.read_at,
@@ -59,6 +61,7 @@ macro_rules! select_documents {
             $from,
             r" AS d
                 LEFT JOIN views.document_view v ON v.document_id = d.id
+                LEFT JOIN documents.scans s ON s.document_id = d.id
                CROSS JOIN LATERAL (
                      SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
                             count(*) FILTER (WHERE status = 'delivered') AS delivered,
@@ -89,11 +92,20 @@ impl DocumentRow {
     /// Whether the content may be given out, else why not. Only the explicit words of both, the engine and dedup, open
     /// it; whatever else stands there does not. The topics arrive in any order, so each is asked by itself.
     pub fn content_opened(&self) -> Result<(), Kind> {
+        self.not_found_infected()?;
         match (self.verdict.as_deref(), self.dedup_outcome.as_deref()) {
             (Some("clean"), Some("unique" | "duplicate")) => Ok(()),
             (Some("clean") | None, None) | (None, Some("unique" | "duplicate")) => Err(Kind::NotScannedYet),
             (Some("clean") | None, Some(_)) => Err(Kind::Refused),
             (Some(_), _) => Err(Kind::NotClean),
         }
+    }
+
+    /// Whether what was made of the content may be given out: not once av-scan, or the view of it, takes the word `clean`
+    /// back. av-scan's own table is asked too, since an infection that is found later closes a document at once, and the
+    /// view hears of it by an event. That table only closes: what opens is the view's.
+    pub fn not_found_infected(&self) -> Result<(), Kind> {
+        let words = [&self.verdict, &self.newest_verdict];
+        if words.into_iter().flatten().all(|word| word == "clean") { Ok(()) } else { Err(Kind::NotClean) }
     }
 }

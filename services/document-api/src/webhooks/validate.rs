@@ -6,12 +6,13 @@ use url::{Host, Url};
 use crate::problem::{Kind, Problem};
 
 /// The vocabulary that clients see; the dispatcher's is the same.
-const EVENT_TYPES: [&str; 5] = [
+const EVENT_TYPES: [&str; 6] = [
     "document.uploaded",
     "document.virus_scanned",
     "document.deduplicated",
     "document.text_extracted",
     "document.erased",
+    "document.infection_found",
 ];
 const URL_BYTES_MAX: usize = 2_048;
 const DESCRIPTION_CHARS_MAX: usize = 256;

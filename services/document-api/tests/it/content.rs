@@ -107,6 +107,35 @@ async fn a_text_is_given_out_once_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_document_that_turns_out_infected_is_closed_before_the_view_knows() {
+    const SCAN: &str = r"INSERT INTO documents.scans (document_id, tenant, region, blob_key, size_bytes, verdict, engine,
+                                                      database, database_number, event_id)
+        VALUES ($1, 'default', 'eu-test', 'k', 1, 'clean', 'ClamAV', '1', 1, $1)";
+    let service = Service::start().await;
+    let id = service.accepted("letter.pdf", b"x").await;
+    service.sql(OPENED, id).await;
+    service.put_blob("default/texts/letter.txt", b"page");
+    service
+        .sql("UPDATE views.document_view SET text_key = 'default/texts/letter.txt' WHERE document_id = $1", id)
+        .await;
+    let path = format!("/v1/documents/{id}");
+    service.sql(SCAN, id).await;
+    for part in ["content", "text"] {
+        assert_eq!(service.get(&format!("{path}/{part}")).await.status, 200, "{part}");
+    }
+    service.sql("UPDATE documents.scans SET verdict = 'infected' WHERE document_id = $1", id).await;
+    for part in ["content", "text"] {
+        service.get(&format!("{path}/{part}")).await.problem(409, "not-clean");
+    }
+    // av-scan's own word closes; it opens nothing that the view has closed.
+    service.sql("UPDATE documents.scans SET verdict = 'clean' WHERE document_id = $1", id).await;
+    service.sql("UPDATE views.document_view SET verdict = 'infected' WHERE document_id = $1", id).await;
+    for part in ["content", "text"] {
+        service.get(&format!("{path}/{part}")).await.problem(409, "not-clean");
+    }
+}
+
+#[tokio::test]
 async fn a_blob_that_is_gone_is_our_failure() {
     let service = Service::start().await;
     let path = viewed(&service, Some("clean"), Some("unique")).await;

@@ -4,16 +4,20 @@
 
 mod archives;
 mod away;
+mod corpus;
+mod dated;
 mod hostile;
+mod hosts;
 mod midstream;
 mod own_clamd;
+mod rescan;
 #[path = "../../src/archive/sample.rs"]
 mod sample;
 mod verdicts;
 
 use std::time::Duration;
 
-use av_scan::{AvScan, ClamdConfig, Finding};
+use av_scan::{AgeLimit, AvScan, ClamdConfig, Finding};
 use bytes::Bytes;
 use docfleet_blobs::{Blobs, BlobsConfig, content_key};
 use docfleet_events::{BlobRef, DocumentUploaded, EventMeta};
@@ -88,10 +92,11 @@ fn context() -> WorkContext {
 fn config(address: impl Into<String>) -> ClamdConfig {
     let short = Duration::from_millis(500);
     ClamdConfig {
-        address: address.into(),
+        addresses: vec![address.into()],
         connect_timeout: short,
         stall_timeout: short,
         answer_timeout: short,
+        database_age_max: AgeLimit::Unlimited,
         ..ClamdConfig::default()
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use av_scan::{Clamd, Error, reply::Answer};
+use av_scan::{Error, reply::Answer};
 use bytes::Bytes;
 use docfleet_blobs::Error as BlobError;
 use futures::{StreamExt, stream};
@@ -21,7 +21,7 @@ fn soon() -> Instant {
 async fn an_empty_piece_is_not_the_end_of_the_document() {
     let clamd = OwnClamd::sighted().await;
     let pieces = [Bytes::new(), Bytes::from(eicar()), Bytes::new()].map(Ok);
-    let answer = Clamd::new(&clamd.config()).scan(stream::iter(pieces), soon()).await.unwrap();
+    let answer = clamd.client().scan(stream::iter(pieces), soon()).await.unwrap();
     assert!(matches!(answer, Answer::Infected { .. }), "{answer:?}");
 }
 
@@ -29,14 +29,14 @@ async fn an_empty_piece_is_not_the_end_of_the_document() {
 async fn a_document_that_can_not_be_read_to_its_end_has_no_verdict() {
     let clamd = OwnClamd::sighted().await;
     let broken = stream::iter([Ok(Bytes::from_static(b"the first half")), Err(BlobError::NotFound)]);
-    let outcome = Clamd::new(&clamd.config()).scan(broken, soon()).await;
+    let outcome = clamd.client().scan(broken, soon()).await;
     assert!(matches!(outcome, Err(Error::Content(BlobError::NotFound))), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn an_engine_killed_in_the_middle_of_a_document_gives_no_verdict() {
     let mut clamd = OwnClamd::sighted().await;
-    let client = Clamd::new(&clamd.config());
+    let client = clamd.client();
     let piece = || Ok(Bytes::from(vec![b'a'; 100_000]));
     let first = stream::iter([piece()]);
     // By the time the second piece is asked for, nobody is there to take it.
@@ -51,8 +51,8 @@ async fn an_engine_killed_in_the_middle_of_a_document_gives_no_verdict() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_reloads_all_the_time_never_calls_a_virus_clean() {
     let clamd = OwnClamd::sighted().await;
-    let (client, ended) = (Clamd::new(&clamd.config()), AtomicBool::new(false));
-    let address = clamd.config().address;
+    let (client, ended) = (clamd.client(), AtomicBool::new(false));
+    let address = clamd.address();
     let reloading = async {
         while !ended.load(Ordering::Relaxed) {
             let mut socket = UnixStream::connect(address.trim_start_matches("unix:")).await.unwrap();

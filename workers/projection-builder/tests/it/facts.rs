@@ -1,6 +1,7 @@
 use docfleet_events::{
-    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentTextExtracted,
-    DocumentUploaded, DocumentVirusScanned, EventMeta, PageText, ScanVerdict, TextOutcome, TextSource,
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentInfectionFound,
+    DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, EventMeta, PageText, ScanVerdict, TextOutcome,
+    TextSource,
 };
 use projection_builder::view::Fact;
 use time::{Duration, OffsetDateTime};
@@ -54,6 +55,18 @@ pub fn scanned(document: Uuid, version: i64, verdict: ScanVerdict) -> Owned {
         blob: blob(),
     };
     Owned { meta: meta(document, version), event: DocumentEvent::VirusScanned(event) }
+}
+
+pub fn found_infected(document: Uuid, version: i64) -> Owned {
+    let event = DocumentInfectionFound {
+        document_id: document,
+        signature: "Late".into(),
+        engine: "ClamAV 1".into(),
+        database: "27501".into(),
+        clean_by: "27500".into(),
+        clean_since: 1,
+    };
+    Owned { meta: meta(document, version), event: DocumentEvent::InfectionFound(event) }
 }
 
 pub fn deduplicated(document: Uuid, version: i64) -> Owned {

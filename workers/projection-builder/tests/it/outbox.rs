@@ -1,5 +1,6 @@
 use docfleet_events::{
-    DocumentDeduplicated, DocumentEvent, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, EventMeta,
+    DocumentDeduplicated, DocumentEvent, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
+    DocumentVirusScanned, EventMeta,
 };
 use docfleet_outbox::{Draft, Input, Outbox, Registry, RegistryConfig, codec};
 use docfleet_testkit::{Database, Servers};
@@ -11,7 +12,7 @@ use projection_builder::{
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::facts::story;
+use crate::facts::{found_infected, story};
 
 /// A database whose view is built as the worker does it, from events of a real outbox.
 pub struct Fleet {
@@ -28,6 +29,7 @@ impl Fleet {
         registry.pin::<DocumentVirusScanned>().await.unwrap();
         registry.pin::<DocumentDeduplicated>().await.unwrap();
         registry.pin::<DocumentTextExtracted>().await.unwrap();
+        registry.pin::<DocumentInfectionFound>().await.unwrap();
         let outbox = Outbox::new(registry.clone(), "");
         Self { pool: Database::fresh().await.pool(), registry, outbox }
     }
@@ -42,6 +44,14 @@ impl Fleet {
             transaction.commit().await.unwrap();
         }
         ids
+    }
+
+    /// That this document, of [`write`](Self::write), turned out infected.
+    pub async fn write_infection(&self, id: Uuid) {
+        let mut transaction = self.pool.begin().await.unwrap();
+        let found = draft(found_infected(id, 5).event);
+        self.outbox.append(&mut transaction, vec![found]).await.unwrap();
+        transaction.commit().await.unwrap();
     }
 
     /// What the handler does in its settlement, with at most so many events that have no outcome yet.
@@ -132,6 +142,8 @@ fn draft(event: DocumentEvent) -> Draft {
         DocumentEvent::Uploaded(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::VirusScanned(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::Deduplicated(event) => Draft::first(event, tenant, region, None),
+        DocumentEvent::InfectionFound(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::TextExtracted(event) => Draft::first(event, tenant, region, None),
+        DocumentEvent::Erased(event) => Draft::first(event, tenant, region, None),
     }
 }

@@ -53,6 +53,20 @@ async fn a_view_built_anew_equals_the_live_one_and_takes_its_place() {
     assert_eq!(fleet.number(names).await, 2, "a migration finds the names that it knows");
 }
 
+#[tokio::test]
+async fn a_later_infection_is_in_a_view_built_anew() {
+    let fleet = Fleet::fresh().await;
+    let documents = fleet.write(12).await;
+    fleet.write_infection(documents[3]).await;
+    fleet.settle_all().await;
+    let (build, builder) = (fleet.ask(false).await, fleet.builder());
+    reaches(&fleet, &builder, build, "ready").await;
+    assert_eq!(fleet.compared(build).await, (12, 0, true));
+    fleet.want("switch").await;
+    reaches(&fleet, &builder, build, "switched").await;
+    assert_eq!(fleet.number("SELECT count(*) FROM views.document_view WHERE verdict = 'infected'").await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rebuild_under_load_loses_and_doubles_nothing_across_the_switch() {
     let fleet = Arc::new(Fleet::fresh().await);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::facts::{Owned, deduplicated, erased, read, scanned, story, uploaded};
+use crate::facts::{Owned, deduplicated, erased, found_infected, read, scanned, story, uploaded};
 
 async fn applied(pool: &PgPool, facts: &[&Owned]) {
     let mut transaction = pool.begin().await.unwrap();
@@ -151,6 +151,22 @@ async fn an_older_event_of_a_stage_counts_and_changes_nothing() {
         }
         let found = row(&pool, document).await;
         assert_eq!((&found["verdict"], &found["version"]), (&json!("clean"), &json!(2)), "{document}");
+    }
+}
+
+#[tokio::test]
+async fn a_later_infection_takes_the_verdict_back_in_whatever_order_the_topics_come() {
+    let pool = Database::fresh().await.pool();
+    let orders: [&[&[usize]]; 4] = [&[&[0], &[1]], &[&[1], &[0]], &[&[0, 1]], &[&[1, 0]]];
+    for (nth, batches) in (1..).zip(orders) {
+        let document = Uuid::from_u128(nth);
+        let events = [scanned(document, 2, ScanVerdict::Clean), found_infected(document, 5)];
+        for batch in batches {
+            applied(&pool, &batch.iter().map(|event| &events[*event]).collect::<Vec<_>>()).await;
+        }
+        let found = row(&pool, document).await;
+        assert_eq!((&found["verdict"], &found["signature"]), (&json!("infected"), &json!("Late")), "{batches:?}");
+        assert_eq!((&found["engine"], &found["version"]), (&json!("ClamAV 1/27501"), &json!(2)), "{batches:?}");
     }
 }
 

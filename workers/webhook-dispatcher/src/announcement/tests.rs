@@ -1,5 +1,6 @@
 use docfleet_events::{
-    BlobRef, DocumentDeduplicated, DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, PageText, TextSource,
+    BlobRef, DocumentDeduplicated, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
+    DocumentVirusScanned, PageText, TextSource,
 };
 use time::macros::datetime;
 
@@ -27,7 +28,7 @@ fn blob() -> BlobRef {
     BlobRef { key: CANARY.to_owned(), size_bytes: 1 }
 }
 
-fn all() -> [DocumentEvent; 4] {
+fn all() -> [DocumentEvent; 5] {
     let name = || CANARY.to_owned();
     [
         DocumentEvent::Uploaded(DocumentUploaded {
@@ -69,6 +70,14 @@ fn all() -> [DocumentEvent; 4] {
             excerpt: Some(name()),
             engine: None,
         }),
+        DocumentEvent::InfectionFound(DocumentInfectionFound {
+            document_id: DOCUMENT,
+            signature: "Late-Find".to_owned(),
+            engine: "ClamAV".to_owned(),
+            database: "2".to_owned(),
+            clean_by: "1".to_owned(),
+            clean_since: 1,
+        }),
     ]
 }
 
@@ -90,6 +99,7 @@ fn bodies_are_frozen_byte_for_byte() {
     assert_eq!(bodies[2], frame("document.deduplicated", first));
     let read = r#""outcome":"extracted","reason":null,"page_count":1,"confidence":91.5,"#;
     assert_eq!(bodies[3], frame("document.text_extracted", read));
+    assert_eq!(bodies[4], frame("document.infection_found", r#""signature":"Late-Find","#));
 }
 
 #[test]
