@@ -20,7 +20,14 @@ fn blob() -> BlobRef {
 }
 
 pub fn uploaded(document_id: Uuid) -> DocumentUploaded {
-    DocumentUploaded { document_id, file_name: "letter.pdf".into(), declared_mime: None, blob: blob(), sha256: None }
+    DocumentUploaded {
+        document_id,
+        file_name: "letter.pdf".into(),
+        declared_mime: None,
+        blob: blob(),
+        searchable_pdf: false,
+        sha256: None,
+    }
 }
 
 fn scanned(document_id: Uuid) -> DocumentVirusScanned {
@@ -34,6 +41,7 @@ fn scanned(document_id: Uuid) -> DocumentVirusScanned {
         file_name: "letter.pdf".into(),
         declared_mime: None,
         blob: blob(),
+        searchable_pdf: false,
     }
 }
 

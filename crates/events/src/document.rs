@@ -19,6 +19,9 @@ pub struct DocumentUploaded {
     pub file_name: String,
     pub declared_mime: Option<String>,
     pub blob: BlobRef,
+    /// Whether the client asked for a PDF whose text can be searched and copied.
+    #[serde(default)]
+    pub searchable_pdf: bool,
     /// Of the bytes, lower-case hex, as the API read them; none in events from before it did.
     pub sha256: Option<String>,
 }
@@ -44,6 +47,9 @@ pub struct DocumentVirusScanned {
     pub file_name: String,
     pub declared_mime: Option<String>,
     pub blob: BlobRef,
+    /// Whether the client asked for a PDF whose text can be searched and copied.
+    #[serde(default)]
+    pub searchable_pdf: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +75,9 @@ pub struct DocumentDeduplicated {
     pub mime: String,
     pub file_name: String,
     pub blob: BlobRef,
+    /// Whether the client asked for a PDF whose text can be searched and copied.
+    #[serde(default)]
+    pub searchable_pdf: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +104,27 @@ pub struct PageText {
     pub words: i32,
 }
 
+/// A page that could not be read; the others were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadPage {
+    /// From 1.
+    pub number: i32,
+    /// Such as `too-slow`.
+    pub reason: String,
+}
+
+/// Of a machine-readable zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MrzOutcome {
+    /// All check digits agree.
+    Valid,
+    /// There is one, and it can not be relied on.
+    Invalid,
+    /// None is on the pages that were read.
+    Absent,
+}
+
 /// The document was read, or a reason says why it could not be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename = "DocumentTextExtractedData")]
@@ -111,6 +141,14 @@ pub struct DocumentTextExtracted {
     /// The first words, at most 120 characters: personal data like the text.
     pub excerpt: Option<String>,
     pub engine: Option<String>,
+    #[serde(default)]
+    pub unread: Vec<UnreadPage>,
+    /// None where nothing was read.
+    pub mrz: Option<MrzOutcome>,
+    /// The words' places, in JSON.
+    pub layout: Option<BlobRef>,
+    /// None unless it was asked for and could be made.
+    pub searchable: Option<BlobRef>,
 }
 
 /// A document was erased: nothing of what it was is said any more.

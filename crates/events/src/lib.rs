@@ -7,5 +7,6 @@ pub mod trail;
 pub use docfleet_outbox::{Event, EventMeta};
 pub use document::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentInfectionFound,
-    DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, PageText, ScanVerdict, TextOutcome, TextSource,
+    DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, MrzOutcome, PageText, ScanVerdict, TextOutcome,
+    TextSource, UnreadPage,
 };

@@ -17,6 +17,9 @@ use crate::{
     relay_bell::RelayBell,
 };
 
+/// Each holds some 100 MB for a document with as many words as are kept.
+const CONVERSIONS_MAX: usize = 4;
+
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
@@ -32,6 +35,8 @@ pub struct App {
     pub(crate) api: Arc<ApiConfig>,
     pub(crate) webhooks: WebhooksConfig,
     pub(crate) upload_slots: Arc<Semaphore>,
+    /// Layouts that are in memory at once, to be given out in another form.
+    pub(crate) conversions: Arc<Semaphore>,
     /// Uploads run here: they outlive the connection they came on, to tidy up after themselves.
     pub(crate) uploads: TaskTracker,
 }
@@ -52,6 +57,7 @@ impl App {
             eraser_bell: Arc::default(),
             erasure: Arc::new(settings.section("erasure")?),
             region: region.into(),
+            conversions: Arc::new(Semaphore::new(CONVERSIONS_MAX)),
             upload_slots: Arc::new(Semaphore::new(api.uploads_max)),
             api: Arc::new(api),
             webhooks: settings.section("webhooks")?,

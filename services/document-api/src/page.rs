@@ -3,6 +3,7 @@ use axum::{
     http::request::Parts,
 };
 use serde::{Deserialize, Serialize};
+use url::form_urlencoded;
 
 use crate::{
     App,
@@ -42,6 +43,46 @@ impl PageRequest {
     }
 }
 
+/// `?q=words&page=1&page_size=50`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    #[serde(default)]
+    q: Option<String>,
+    // Flattened, its unknown fields would not be refused.
+    #[serde(default = "first")]
+    page: i64,
+    #[serde(default = "usual")]
+    page_size: i64,
+}
+
+fn first() -> i64 {
+    PageRequest::default().page
+}
+
+fn usual() -> i64 {
+    PageRequest::default().page_size
+}
+
+/// A listing that can be searched.
+#[derive(Debug)]
+pub(crate) struct SearchRequest {
+    /// As it was sent.
+    pub q: Option<String>,
+    pub page: PageRequest,
+}
+
+impl FromRequestParts<App> for SearchRequest {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
+        let Query(Asked { q, page, page_size }) =
+            Query::<Asked>::try_from_uri(&parts.uri).map_err(|_| Problem::of(Kind::InvalidPage))?;
+        let page = PageRequest { page, page_size };
+        if page.is_valid() { Ok(Self { q, page }) } else { Err(Problem::of(Kind::InvalidPage)) }
+    }
+}
+
 impl FromRequestParts<App> for PageRequest {
     type Rejection = Problem;
 
@@ -77,13 +118,20 @@ struct Links {
 impl<T> Page<T> {
     /// `total` counts all items there are, `path` is where the listing lies.
     pub fn new(items: Vec<T>, request: PageRequest, total: i64, path: &str) -> Self {
+        Self::found(items, request, total, path, None)
+    }
+
+    /// Of a listing that was searched: its links go on searching.
+    pub fn found(items: Vec<T>, request: PageRequest, total: i64, path: &str, q: Option<&str>) -> Self {
         let PageRequest { page, page_size } = request;
-        Self { items, page, page_size, total, links: links(request, total, path) }
+        Self { items, page, page_size, total, links: links(request, total, path, q) }
     }
 }
 
-fn links(PageRequest { page, page_size }: PageRequest, total: i64, path: &str) -> Links {
-    let to = |page: i64| format!("{path}?page={page}&page_size={page_size}");
+fn links(PageRequest { page, page_size }: PageRequest, total: i64, path: &str, q: Option<&str>) -> Links {
+    let q = q.map(|q| format!("&q={}", form_urlencoded::byte_serialize(q.as_bytes()).collect::<String>()));
+    let q = q.unwrap_or_default();
+    let to = |page: i64| format!("{path}?page={page}&page_size={page_size}{q}");
     // Rounded up; the first page exists even when it is empty. Only what can be reached is linked.
     let last = ((total + page_size - 1) / page_size).clamp(1, SKIP_MAX / page_size + 1);
     Links {
@@ -130,11 +178,13 @@ mod tests {
 
     #[test]
     fn links_lead_through_all_pages_and_nowhere_else() {
-        let at = |page, total| links(PageRequest { page, page_size: 2 }, total, "/x");
+        let at = |page, total| links(PageRequest { page, page_size: 2 }, total, "/x", None);
         let link = |page: i64| format!("/x?page={page}&page_size=2");
         assert_eq!(at(1, 5), Links { this: link(1), first: link(1), prev: None, next: Some(link(2)), last: link(3) });
         assert_eq!((at(3, 5).prev, at(3, 5).next), (Some(link(2)), None));
         assert_eq!((at(1, 0).next, at(1, 0).last), (None, link(1)));
+        let searched = links(PageRequest::default(), 1, "/x", Some("a&b c/ä"));
+        assert_eq!(searched.this, "/x?page=1&page_size=50&q=a%26b+c%2F%C3%A4");
         // A page beyond the end leads back to the last one.
         assert_eq!((at(9, 5).prev, at(9, 5).next), (Some(link(3)), None));
         // A listing longer than what can be skipped does not link to what is refused.

@@ -42,6 +42,8 @@ kinds! {
     InvalidTenant, 400, "invalid-tenant", "Invalid tenant", "X-Tenant-Id is given once and matches ^[a-z0-9][a-z0-9-]{0,62}$.";
     InvalidPage, 400, "invalid-page", "Invalid page",
         "page is a whole number from 1, page_size one from 1 to 200, at most 1000000 rows can be skipped, and there are no other parameters.";
+    InvalidSearch, 400, "invalid-search", "Invalid search",
+        "q has at most 200 characters and 16 words, and at least one letter or digit.";
     InvalidIdempotencyKey, 400, "invalid-idempotency-key", "Invalid Idempotency-Key",
         "Idempotency-Key is given once and has 1 to 255 visible ASCII characters.";
     InvalidMultipart, 400, "invalid-multipart", "Invalid multipart body",
@@ -51,6 +53,8 @@ kinds! {
     InvalidJson, 400, "invalid-json", "Invalid JSON", "The body is not JSON of the shape that the operation takes.";
     NotFound, 404, "not-found", "Not found", "There is no such thing, or it is not this tenant's.";
     NoText, 404, "no-text", "No text", "There is no text of this document: not yet, or because there is none to be had. The document's state says which.";
+    NoSuchForm, 404, "no-such-form", "No such form",
+        "This form of the document does not exist: not yet, or it was not asked for, or there is nothing to make it of.";
     MethodNotAllowed, 405, "method-not-allowed", "Method not allowed", "The path exists, and not with this method; Allow names the ones it has.";
     OtherRegion, 421, "other-region", "Another region's",
         "The document, or all that this tenant has, lies in another region than the one that answers here.";

@@ -105,5 +105,6 @@ fn scanned(uploaded: &DocumentUploaded, Finding { answer, version }: &Finding) -
         file_name: uploaded.file_name.clone(),
         declared_mime: uploaded.declared_mime.clone(),
         blob: uploaded.blob.clone(),
+        searchable_pdf: uploaded.searchable_pdf,
     }
 }

@@ -194,6 +194,7 @@ fn deduplicated(
         mime: identity.sniffed.kind.mime().to_owned(),
         file_name: scanned.file_name.clone(),
         blob: scanned.blob.clone(),
+        searchable_pdf: scanned.searchable_pdf,
     })
 }
 

@@ -30,6 +30,11 @@ pub struct OcrConfig {
     pub render_dpi: u32,
     /// Address space of a child, and of each tool that it runs.
     pub memory_bytes_max: u64,
+    /// Keys that encrypt the fields of machine-readable zones, one `ID BASE64` a line: the first seals, the others only open
+    /// what they sealed. Without it the fields are not kept.
+    pub mrz_key_file: Option<PathBuf>,
+    /// A searchable PDF with more bytes is not kept.
+    pub searchable_bytes_max: usize,
     /// Wall clock for opening a document. Beyond it the document is unreadable, `too-slow`.
     #[serde(with = "humantime_serde")]
     pub open_time_max: Duration,
@@ -55,6 +60,8 @@ impl Default for OcrConfig {
             image_pixels_max: 64_000_000,
             text_bytes_max: 16 * MIB,
             render_dpi: 200,
+            mrz_key_file: None,
+            searchable_bytes_max: 128 * MIB,
             memory_bytes_max: 2 * 1024 * 1024 * 1024,
             open_time_max: Duration::from_secs(30),
             page_time_max: Duration::from_secs(60),

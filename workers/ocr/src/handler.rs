@@ -1,14 +1,15 @@
 use std::time::Duration;
 
-use bytes::Bytes;
-use docfleet_blobs::{Blobs, BlobsConfig, content_key, text_key};
+use docfleet_blobs::{Blobs, BlobsConfig, content_key};
 use docfleet_events::{
-    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, TextOutcome,
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, EventMeta, TextOutcome, UnreadPage,
     trail::{self, Action, Entry},
 };
+use docfleet_mrz::Day;
 use docfleet_pipeline::{
     Classify, Failure, Handler, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked, of_database,
 };
+use docfleet_seal::Keys;
 use serde_json::json;
 use tokio::time::timeout_at;
 
@@ -18,6 +19,8 @@ use crate::{
     engine::{self, Engine},
     metric,
     reading::{Reading, excerpt},
+    store::Shelf,
+    zone::{self, PageZone},
 };
 
 /// Reads the text of each unique document.
@@ -25,13 +28,22 @@ pub struct Ocr {
     blobs: Blobs,
     engine: Engine,
     config: OcrConfig,
+    /// None: fields of machine-readable zones are not kept.
+    zone_keys: Option<Keys>,
 }
 
 /// What reading a document came to.
 pub enum Finding {
     /// A duplicate or a refused file: its history ended with the fact that says so.
     NothingToRead,
-    Read(DocumentTextExtracted),
+    Read(Box<Read>),
+}
+
+/// A document that was looked at.
+pub struct Read {
+    pub fact: DocumentTextExtracted,
+    /// Whether fields of machine-readable zones were sealed and stored.
+    pub zones_stored: bool,
 }
 
 /// Also when an upgrade has replaced the file meanwhile: worker and child must be of one version.
@@ -51,12 +63,21 @@ impl Ocr {
         config.validate().map_err(anyhow::Error::msg)?;
         let blobs = Blobs::open_store(&setup.section::<BlobsConfig>("blobs")?, &setup.region)?;
         setup.pin::<DocumentTextExtracted>().await?;
-        Ok(Self::with(blobs, Engine::start(OWN_BINARY.into(), config.clone()).await?, config))
+        // No child, whom a document may take over, learns where the keys lie.
+        let engine = Engine::start(OWN_BINARY.into(), OcrConfig { mrz_key_file: None, ..config.clone() }).await?;
+        Self::with(blobs, engine, config)
     }
 
     /// From its parts. `config` is the engine's.
-    pub fn with(blobs: Blobs, engine: Engine, config: OcrConfig) -> Self {
-        Self { blobs, engine, config }
+    ///
+    /// # Errors
+    /// A key file that is none.
+    pub fn with(blobs: Blobs, engine: Engine, config: OcrConfig) -> anyhow::Result<Self> {
+        let zone_keys = config.mrz_key_file.as_deref().map(Keys::read).transpose()?;
+        if zone_keys.is_none() {
+            tracing::warn!("no ocr.mrz_key_file: the fields of machine-readable zones are not kept");
+        }
+        Ok(Self { blobs, engine, config, zone_keys })
     }
 
     async fn read(&self, event: &DocumentDeduplicated, context: &WorkContext) -> Outcome<Reading> {
@@ -79,26 +100,48 @@ impl Ocr {
         lease.read(kind, document, &context.shutdown).await.map_err(of_engine)
     }
 
-    async fn store(&self, tenant: &str, event: &DocumentDeduplicated, reading: &Reading) -> Outcome<BlobRef> {
-        let key = text_key(tenant, event.document_id);
-        let text = Bytes::from(reading.text());
-        let size_bytes = i64::try_from(text.len()).poison("text-too-large")?;
-        self.blobs.put(&key, text).await.map_err(of_blobs)?;
-        Ok(BlobRef { key, size_bytes })
+    /// Everything that is kept of a reading, then the fact. Work that is repeated writes the same once more.
+    async fn keep(
+        &self,
+        meta: &EventMeta,
+        event: &DocumentDeduplicated,
+        reading: &Reading,
+        zones: &[PageZone],
+    ) -> Outcome<Read> {
+        let mut read = Read { fact: self.fact(event, reading, zones), zones_stored: false };
+        if read.fact.outcome == TextOutcome::Unreadable {
+            return Ok(read);
+        }
+        let shelf = Shelf { blobs: &self.blobs, tenant: &meta.tenant, document_id: event.document_id };
+        if let (Some(keys), false) = (&self.zone_keys, zones.is_empty()) {
+            shelf.zones(zones, keys).await?;
+            read.zones_stored = true;
+        }
+        read.fact.layout = shelf.layout(reading).await?;
+        read.fact.text = Some(shelf.text(reading).await?);
+        Ok(read)
     }
 
-    fn fact(&self, event: &DocumentDeduplicated, reading: &Reading, text: Option<BlobRef>) -> DocumentTextExtracted {
+    fn fact(&self, event: &DocumentDeduplicated, reading: &Reading, zones: &[PageZone]) -> DocumentTextExtracted {
         let reason = reading.reason().map(|reason| reason.to_string());
+        let unread = |(number, reason): (u32, Unreadable)| UnreadPage {
+            number: i32::try_from(number).unwrap_or(i32::MAX),
+            reason: reason.to_string(),
+        };
         DocumentTextExtracted {
             document_id: event.document_id,
             outcome: if reason.is_some() { TextOutcome::Unreadable } else { TextOutcome::Extracted },
-            excerpt: text.as_ref().and_then(|_| excerpt(&reading.text())),
+            excerpt: if reason.is_none() { excerpt(&reading.text()) } else { None },
+            mrz: reason.is_none().then(|| zone::outcome(zones)),
             reason,
             pages: reading.pages(),
             language: reading.used_ocr().then(|| self.config.languages.clone()),
             confidence: reading.confidence(),
-            text,
+            text: None,
             engine: reading.engine(),
+            unread: reading.unread().into_iter().map(unread).collect(),
+            layout: None,
+            searchable: None,
         }
     }
 }
@@ -121,14 +164,12 @@ impl Handler for Ocr {
                 "the event's key is not the one of its tenant and content",
             ));
         }
-        let reading = self.read(event, context).await?;
-        let text = match reading.reason() {
-            None => Some(self.store(&message.meta.tenant, event, &reading).await?),
-            Some(_) => None,
-        };
+        let mut reading = self.read(event, context).await?;
+        let zones = zone::take_out(&mut reading, day_of(&message.meta));
+        let read = self.keep(&message.meta, event, &reading, &zones).await?;
         let outcome = reading.reason().map_or_else(|| "extracted".to_owned(), |reason| reason.to_string());
         metrics::counter!(metric::DOCUMENTS_TOTAL, "outcome" => outcome).increment(1);
-        Ok(Finding::Read(self.fact(event, &reading, text)))
+        Ok(Finding::Read(Box::new(read)))
     }
 
     async fn record(
@@ -136,34 +177,42 @@ impl Handler for Ocr {
         batch: &[Worked<DocumentDeduplicated, Finding>],
         settlement: &mut Settlement<'_>,
     ) -> Recorded {
-        let stored: Vec<Entry<'_>> = batch.iter().filter_map(|worked| text_stored(worked)).collect();
-        trail::record(settlement.connection(), &stored).await.map_err(|e| of_database(&e))?;
+        let mut entries = Vec::new();
         for Worked { message, finding } in batch {
-            if let Finding::Read(fact) = finding {
-                settlement.emit(message, fact.clone());
+            if let Finding::Read(read) = finding {
+                entries.extend(read.trail(&message.meta));
+                settlement.emit(message, read.fact.clone());
             }
         }
-        Ok(())
+        trail::record(settlement.connection(), &entries).await.map_err(|e| of_database(&e))
     }
 }
 
-/// For the audit trail: a text that was written into the store.
-fn text_stored(worked: &Worked<DocumentDeduplicated, Finding>) -> Option<Entry<'_>> {
-    let (Finding::Read(DocumentTextExtracted { text: Some(text), .. }), meta) = (&worked.finding, &worked.message.meta)
-    else {
-        return None;
-    };
-    Some(Entry {
-        region: &meta.region,
-        tenant: &meta.tenant,
-        actor: "ocr",
-        action: Action::TextStored,
-        document_id: Some(meta.aggregate_id),
-        detail: json!({ "size_bytes": text.size_bytes }),
-    })
+impl Read {
+    /// What was stored, for the audit trail.
+    fn trail<'m>(&self, meta: &'m EventMeta) -> impl Iterator<Item = Entry<'m>> + use<'m> {
+        let document_id = Some(self.fact.document_id);
+        let size = |blob: &Option<BlobRef>| blob.as_ref().map(|blob| json!({"size_bytes": blob.size_bytes}));
+        let stored = [
+            (Action::TextStored, size(&self.fact.text)),
+            (Action::LayoutStored, size(&self.fact.layout)),
+            (Action::SearchableStored, size(&self.fact.searchable)),
+            (Action::MrzStored, self.zones_stored.then(|| json!({}))),
+        ];
+        stored.into_iter().filter_map(move |(action, detail)| {
+            let (region, tenant) = (meta.region.as_str(), meta.tenant.as_str());
+            Some(Entry { region, tenant, actor: "ocr", action, document_id, detail: detail? })
+        })
+    }
 }
 
-fn of_blobs(error: docfleet_blobs::Error) -> Failure {
+/// The document's day, so that work that is repeated finds the same centuries.
+fn day_of(meta: &EventMeta) -> Day {
+    let date = meta.occurred_at.date();
+    Day { year: u16::try_from(date.year()).unwrap_or_default(), month: date.month().into(), day: date.day() }
+}
+
+pub(crate) fn of_blobs(error: docfleet_blobs::Error) -> Failure {
     match error {
         // Events are written after their blobs, so it was deleted.
         docfleet_blobs::Error::NotFound => Failure::poison("blob-gone", error),

@@ -12,9 +12,12 @@ mod kind;
 mod metric;
 pub mod protocol;
 pub mod reading;
+mod store;
 mod unreadable;
+pub mod zone;
 
 pub use config::OcrConfig;
+pub use docfleet_layout as layout;
 pub use engine::CHILD_ARGUMENT;
 pub use handler::{Finding, Ocr};
 pub use kind::Kind;

@@ -40,11 +40,13 @@ pub enum Reply {
     Opened {
         pages: u32,
     },
-    /// The body is the text. Confidence is the mean of the words', 0 to 100.
+    /// The body is the text, `text_bytes` long, and behind it the [`PageLayout`](crate::layout::PageLayout) in JSON, or
+    /// nothing. Confidence is the mean of the words', 0 to 100.
     Page {
         source: TextSource,
         confidence: Option<f64>,
         words: u32,
+        text_bytes: u32,
     },
     /// The document, or the page, that was asked for.
     Unreadable {

@@ -2,9 +2,11 @@
 
 use docfleet_events::{PageText, TextSource};
 
-use crate::{Kind, Unreadable};
+use crate::{Kind, Unreadable, layout::PageLayout};
 
 const EXCERPT_CHARS_MAX: usize = 120;
+/// Words with their places that are kept of one document; pages beyond it have their text only.
+const LAYOUT_WORDS_MAX: usize = 200_000;
 pub const PAGE_BREAK: char = '\u{c}';
 
 /// A page that was read.
@@ -15,6 +17,8 @@ pub struct Page {
     pub words: u32,
     /// [`clean`].
     pub text: String,
+    /// None where the words' places are not known: plain text, or too many of them.
+    pub layout: Option<PageLayout>,
 }
 
 /// A document that was read, or why it was not.
@@ -24,6 +28,7 @@ pub struct Reading {
     pages: Vec<Result<Page, Unreadable>>,
     refused: Option<Unreadable>,
     text_bytes: usize,
+    layout_words: usize,
     ocr_engine: String,
     layer_engine: Option<String>,
 }
@@ -40,10 +45,31 @@ impl Reading {
     }
 
     /// Pages come in order, from 1. One that could not be read does not lose the others.
-    pub fn add(&mut self, number: u32, page: Result<Page, Unreadable>) {
+    pub fn add(&mut self, number: u32, mut page: Result<Page, Unreadable>) {
         debug_assert_eq!(self.pages.len() + 1, number as usize);
         self.text_bytes += 1 + page.as_ref().map_or(0, |page| page.text.len());
+        if let Ok(Page { layout, .. }) = &mut page {
+            self.layout_words += layout.as_ref().map_or(0, |layout| layout.words().count());
+            if self.layout_words > LAYOUT_WORDS_MAX {
+                *layout = None;
+            }
+        }
         self.pages.push(page);
+    }
+
+    /// Where the words stand, of the pages of which it is known.
+    pub fn layouts(&self) -> impl Iterator<Item = &PageLayout> {
+        self.pages.iter().flatten().filter_map(|page| page.layout.as_ref())
+    }
+
+    /// The pages that were read, with their numbers.
+    pub fn numbered_mut(&mut self) -> impl Iterator<Item = (u32, &mut Page)> {
+        (1..).zip(&mut self.pages).filter_map(|(number, page)| Some((number, page.as_mut().ok()?)))
+    }
+
+    /// The pages that could not be read, from 1, and why.
+    pub fn unread(&self) -> Vec<(u32, Unreadable)> {
+        (1..).zip(&self.pages).filter_map(|(number, page)| Some((number, *page.as_ref().err()?))).collect()
     }
 
     pub fn text_bytes(&self) -> usize {
@@ -121,13 +147,6 @@ impl Reading {
 
 fn rounded(percent: f64) -> f64 {
     (percent * 10.0).round() / 10.0
-}
-
-/// Text for storing: without control characters but line ends and tabs, which PostgreSQL, terminals and browsers take
-/// for something else, and without blank ends.
-pub fn clean(text: &str) -> String {
-    let kept: String = text.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect();
-    kept.trim_end().to_owned()
 }
 
 /// The first words, at most 120 characters in one line.

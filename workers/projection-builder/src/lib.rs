@@ -7,6 +7,7 @@ mod handler;
 pub mod rebuild;
 mod stage;
 mod table;
+pub mod text;
 pub mod view;
 
 pub use handler::ProjectionBuilder;

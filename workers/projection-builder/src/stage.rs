@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use docfleet_events::{
     DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentInfectionFound, DocumentTextExtracted,
-    DocumentUploaded, DocumentVirusScanned, EventMeta, ScanVerdict, TextOutcome,
+    DocumentUploaded, DocumentVirusScanned, EventMeta, MrzOutcome, ScanVerdict, TextOutcome,
 };
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
@@ -17,6 +17,8 @@ use crate::table::Table;
 pub(crate) struct At<'a, E> {
     pub meta: &'a EventMeta,
     pub event: &'a E,
+    /// The beginning of the document's text, where the event tells of one and it was read.
+    pub text: Option<&'a str>,
 }
 
 pub(crate) type Uploaded<'a> = BTreeMap<Uuid, At<'a, DocumentUploaded>>;
@@ -140,14 +142,19 @@ pub(crate) async fn text_extracted(
     if events.is_empty() {
         return Ok(());
     }
-    let pages = column(events, |e| serde_json::to_value(&e.pages).map_err(|error| sqlx::Error::Encode(error.into())));
+    let pages = column(events, |e| json(&e.pages));
+    let unread = column(events, |e| json(&e.unread));
     sqlx::query(AssertSqlSafe(format!(
         r"UPDATE {table} AS v
              SET text_outcome = u.outcome, text_reason = u.reason, pages = u.pages, page_count = u.page_count,
-                 language = u.language, confidence = u.confidence, text_key = u.text_key, excerpt = u.excerpt, read_at = u.at
+                 language = u.language, confidence = u.confidence, text_key = u.text_key, excerpt = u.excerpt, read_at = u.at,
+                 text_engine = u.engine, unread = u.unread, mrz = u.mrz, layout_key = u.layout_key,
+                 searchable_key = u.searchable_key, search = views.search_of(u.language, u.content)
             FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::jsonb[], $6::int[], $7::text[],
-                        $8::float8[], $9::text[], $10::text[])
-                 AS u (document_id, at, outcome, reason, pages, page_count, language, confidence, text_key, excerpt)
+                        $8::float8[], $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::text[], $14::text[], $15::text[],
+                        $16::text[])
+                 AS u (document_id, at, outcome, reason, pages, page_count, language, confidence, text_key, excerpt, engine,
+                       unread, mrz, layout_key, searchable_key, content)
            WHERE v.document_id = u.document_id AND (v.read_at IS NULL OR v.read_at <= u.at)"
     )))
     .bind(documents(events))
@@ -160,6 +167,12 @@ pub(crate) async fn text_extracted(
     .bind(column(events, |e| e.confidence))
     .bind(column(events, |e| e.text.as_ref().map(|text| storable(&text.key))))
     .bind(column(events, |e| e.excerpt.as_deref().map(storable)))
+    .bind(column(events, |e| e.engine.as_deref().map(storable)))
+    .bind(unread.into_iter().collect::<Result<Vec<_>, _>>()?)
+    .bind(column(events, |e| e.mrz.map(mrz)))
+    .bind(column(events, |e| e.layout.as_ref().map(|layout| storable(&layout.key))))
+    .bind(column(events, |e| e.searchable.as_ref().map(|searchable| storable(&searchable.key))))
+    .bind(events.values().map(|at| at.text.map(storable)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -221,6 +234,18 @@ fn dedup_outcome(outcome: DedupOutcome) -> &'static str {
         DedupOutcome::Duplicate => "duplicate",
         DedupOutcome::Refused => "refused",
     }
+}
+
+fn mrz(outcome: MrzOutcome) -> &'static str {
+    match outcome {
+        MrzOutcome::Valid => "valid",
+        MrzOutcome::Invalid => "invalid",
+        MrzOutcome::Absent => "absent",
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<serde_json::Value, sqlx::Error> {
+    serde_json::to_value(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 fn text_outcome(outcome: TextOutcome) -> &'static str {

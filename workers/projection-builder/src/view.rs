@@ -19,6 +19,8 @@ use crate::{
 pub struct Fact<'a> {
     pub meta: &'a EventMeta,
     pub event: &'a DocumentEvent,
+    /// The beginning of the text that the event tells of; none when it was not read, or is gone.
+    pub text: Option<&'a str>,
 }
 
 /// Applies each of `facts` once. Within the caller's transaction, which knows what was applied before.
@@ -48,21 +50,21 @@ struct Latest<'a> {
 }
 
 impl<'a> Latest<'a> {
-    fn add(&mut self, Fact { meta, event }: Fact<'a>) {
-        fn keep<'a, E>(of_kind: &mut BTreeMap<Uuid, At<'a, E>>, document: Uuid, meta: &'a EventMeta, event: &'a E) {
-            let is_later = |kept: &At<'_, E>| kept.meta.aggregate_version < meta.aggregate_version;
+    fn add(&mut self, Fact { meta, event, text }: Fact<'a>) {
+        fn keep<'a, E>(of_kind: &mut BTreeMap<Uuid, At<'a, E>>, document: Uuid, at: At<'a, E>) {
+            let is_later = |kept: &At<'_, E>| kept.meta.aggregate_version < at.meta.aggregate_version;
             if of_kind.get(&document).is_none_or(is_later) {
-                of_kind.insert(document, At { meta, event });
+                of_kind.insert(document, at);
             }
         }
         let document = event.document_id();
         match event {
-            DocumentEvent::Uploaded(event) => keep(&mut self.uploaded, document, meta, event),
-            DocumentEvent::VirusScanned(event) => keep(&mut self.virus_scanned, document, meta, event),
-            DocumentEvent::Deduplicated(event) => keep(&mut self.deduplicated, document, meta, event),
-            DocumentEvent::InfectionFound(event) => keep(&mut self.infection_found, document, meta, event),
-            DocumentEvent::TextExtracted(event) => keep(&mut self.text_extracted, document, meta, event),
-            DocumentEvent::Erased(event) => keep(&mut self.erased, document, meta, event),
+            DocumentEvent::Uploaded(event) => keep(&mut self.uploaded, document, At { meta, event, text }),
+            DocumentEvent::VirusScanned(event) => keep(&mut self.virus_scanned, document, At { meta, event, text }),
+            DocumentEvent::Deduplicated(event) => keep(&mut self.deduplicated, document, At { meta, event, text }),
+            DocumentEvent::TextExtracted(event) => keep(&mut self.text_extracted, document, At { meta, event, text }),
+            DocumentEvent::InfectionFound(event) => keep(&mut self.infection_found, document, At { meta, event, text }),
+            DocumentEvent::Erased(event) => keep(&mut self.erased, document, At { meta, event, text }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What subscribers are told of an event: ids, verdicts and a link. No file name, no text: who may see these asks the
 //! API.
 
-use docfleet_events::{DedupOutcome, DocumentEvent, EventMeta, ScanVerdict, TextOutcome};
+use docfleet_events::{DedupOutcome, DocumentEvent, EventMeta, MrzOutcome, ScanVerdict, TextOutcome};
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -54,11 +54,31 @@ struct Links {
 #[serde(untagged)]
 enum Facts<'a> {
     Uploaded {},
-    Scanned { verdict: ScanVerdict, signature: Option<&'a str>, reason: Option<&'a str> },
-    InfectionFound { signature: &'a str },
-    Deduplicated { outcome: DedupOutcome, duplicate_of: Option<Uuid>, reason: Option<&'a str>, mime: &'a str },
-    Erased { reason: &'a str },
-    Read { outcome: TextOutcome, reason: Option<&'a str>, page_count: usize, confidence: Option<f64> },
+    Scanned {
+        verdict: ScanVerdict,
+        signature: Option<&'a str>,
+        reason: Option<&'a str>,
+    },
+    InfectionFound {
+        signature: &'a str,
+    },
+    Erased {
+        reason: &'a str,
+    },
+    Deduplicated {
+        outcome: DedupOutcome,
+        duplicate_of: Option<Uuid>,
+        reason: Option<&'a str>,
+        mime: &'a str,
+    },
+    Read {
+        outcome: TextOutcome,
+        reason: Option<&'a str>,
+        page_count: usize,
+        language: Option<&'a str>,
+        confidence: Option<f64>,
+        mrz: Option<MrzOutcome>,
+    },
 }
 
 impl Announcement {
@@ -107,7 +127,9 @@ fn facts_of(event: &DocumentEvent) -> (&'static str, Facts<'_>) {
                 outcome: e.outcome,
                 reason: e.reason.as_deref(),
                 page_count: e.pages.len(),
+                language: e.language.as_deref(),
                 confidence: e.confidence,
+                mrz: e.mrz,
             },
         ),
     }

@@ -35,6 +35,7 @@ fn uploaded() -> DocumentUploaded {
         file_name: "ä.pdf".into(),
         declared_mime: None,
         blob: blob(),
+        searchable_pdf: true,
         sha256: Some("00".into()),
     }
 }
@@ -59,6 +60,7 @@ fn every_event_survives_its_schema() {
             file_name: "x".into(),
             declared_mime: Some("application/pdf".into()),
             blob: blob(),
+            searchable_pdf: true,
         });
     }
     for outcome in [DedupOutcome::Unique, DedupOutcome::Duplicate, DedupOutcome::Refused] {
@@ -71,11 +73,14 @@ fn every_event_survives_its_schema() {
             mime: "image/png".into(),
             file_name: "x".into(),
             blob: blob(),
+            searchable_pdf: true,
         });
     }
-    for (outcome, source) in
-        [(TextOutcome::Extracted, TextSource::Ocr), (TextOutcome::Unreadable, TextSource::TextLayer)]
-    {
+    for (outcome, source, mrz) in [
+        (TextOutcome::Extracted, TextSource::Ocr, MrzOutcome::Valid),
+        (TextOutcome::Extracted, TextSource::Ocr, MrzOutcome::Invalid),
+        (TextOutcome::Unreadable, TextSource::TextLayer, MrzOutcome::Absent),
+    ] {
         round_trips(DocumentTextExtracted {
             document_id: Uuid::from_u128(9),
             outcome,
@@ -86,6 +91,10 @@ fn every_event_survives_its_schema() {
             text: Some(blob()),
             excerpt: Some("first words".into()),
             engine: None,
+            unread: vec![UnreadPage { number: 2, reason: "too-slow".into() }],
+            mrz: Some(mrz),
+            layout: Some(blob()),
+            searchable: None,
         });
     }
     round_trips(DocumentInfectionFound {

@@ -36,6 +36,7 @@ pub(super) struct Received {
     pub declared_mime: Option<String>,
     pub received: docfleet_blobs::Received,
     pub size_bytes: i64,
+    pub searchable_pdf: bool,
     pub fingerprint: Vec<u8>,
 }
 
@@ -135,6 +136,7 @@ async fn transact(
         declared_mime: upload.declared_mime.clone(),
         blob: BlobRef { key: content_key(&upload.tenant, &sha256), size_bytes: upload.size_bytes },
         sha256: Some(sha256),
+        searchable_pdf: upload.searchable_pdf,
     };
     let draft = Draft::first(event, &upload.tenant, &app.region, tracing_context::traceparent_of(&Span::current()));
     app.outbox.append(&mut transaction, vec![draft]).await.map_err(of_outbox)?;

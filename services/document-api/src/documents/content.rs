@@ -25,10 +25,7 @@ pub(crate) async fn content(
     DocumentId(id): DocumentId,
 ) -> Result<Response, Problem> {
     let row = find(&app, &tenant, id).await?;
-    row.content_opened().map_err(|kind| match kind {
-        Kind::NotScannedYet => Problem::of(kind).retry_after(Duration::from_secs(2)),
-        for_ever => Problem::of(for_ever),
-    })?;
+    must_be_open(&row)?;
     let blob = opened(&app, &row, &row.blob_key, Action::ContentRead).await?;
     // What the bytes are, as far as we found out ourselves; never what the client claimed.
     let mime = row.mime.and_then(|mime| HeaderValue::from_str(&mime).ok());
@@ -48,8 +45,17 @@ pub(crate) async fn text(
     let row = find(&app, &tenant, id).await?;
     row.not_found_infected().map_err(Problem::of)?;
     let key = row.text_key.as_deref().ok_or_else(|| Problem::of(Kind::NoText))?;
+    must_be_open(&row)?;
     let blob = opened(&app, &row, key, Action::TextRead).await?;
     Ok(streamed(blob, HeaderValue::from_static("text/plain; charset=utf-8")))
+}
+
+/// What was made of a document is given out when the document itself is.
+pub(super) fn must_be_open(row: &DocumentRow) -> Result<(), Problem> {
+    row.content_opened().map_err(|kind| match kind {
+        Kind::NotScannedYet => Problem::of(kind).retry_after(Duration::from_secs(2)),
+        for_ever => Problem::of(for_ever),
+    })
 }
 
 /// What is given out is on record before its first byte goes; what can not be put on record is not given out.
@@ -72,7 +78,7 @@ pub(super) async fn opened(app: &App, row: &DocumentRow, key: &str, action: Acti
     Ok(blob)
 }
 
-fn streamed(blob: BlobReader, mime: HeaderValue) -> Response {
+pub(super) fn streamed(blob: BlobReader, mime: HeaderValue) -> Response {
     let headers = [(header::CONTENT_TYPE, mime), (header::CONTENT_LENGTH, HeaderValue::from(blob.size_bytes))];
     (headers, Body::from_stream(blob.bytes)).into_response()
 }

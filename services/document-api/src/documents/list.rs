@@ -1,9 +1,9 @@
 use axum::{Json, extract::State};
 
-use super::{UPLOAD_PATH, represent::Document, row::DocumentRow};
+use super::{UPLOAD_PATH, represent::Document, row::DocumentRow, search::Search};
 use crate::{
     App,
-    page::{Page, PageRequest},
+    page::{Page, PageRequest, SearchRequest},
     problem::Problem,
     tenant::Tenant,
 };
@@ -12,13 +12,32 @@ use crate::{
 pub(crate) async fn list(
     State(app): State<App>,
     tenant: Tenant,
-    request: PageRequest,
+    SearchRequest { q, page }: SearchRequest,
 ) -> Result<Json<Page<Document>>, Problem> {
-    let rows = DocumentRow::page(&app.pool, &tenant, request.limit(), request.offset()).await?;
+    match q {
+        Some(q) => found(&app, &tenant, &Search::parse(q)?, page).await,
+        None => all(&app, &tenant, page).await,
+    }
+}
+
+async fn all(app: &App, tenant: &Tenant, request: PageRequest) -> Result<Json<Page<Document>>, Problem> {
+    let rows = DocumentRow::page(&app.pool, tenant, request.limit(), request.offset()).await?;
     let total: i64 = sqlx::query_scalar("SELECT count(*) FROM documents.documents WHERE tenant = $1")
         .bind(tenant.as_str())
         .fetch_one(&app.pool)
         .await?;
     let items = rows.into_iter().map(Document::from).collect();
     Ok(Json(Page::new(items, request, total, UPLOAD_PATH)))
+}
+
+async fn found(
+    app: &App,
+    tenant: &Tenant,
+    search: &Search,
+    request: PageRequest,
+) -> Result<Json<Page<Document>>, Problem> {
+    let rows = DocumentRow::found(&app.pool, tenant, search, request).await?;
+    let total = search.count(&app.pool, tenant).await?;
+    let items = rows.into_iter().map(Document::from).collect();
+    Ok(Json(Page::found(items, request, total, UPLOAD_PATH, Some(search.as_str()))))
 }

@@ -1,6 +1,6 @@
 //! A document as clients see it.
 
-use docfleet_events::PageText;
+use docfleet_events::{PageText, UnreadPage};
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -65,6 +65,9 @@ struct Text {
     language: Option<String>,
     confidence: Option<f64>,
     excerpt: Option<String>,
+    engine: Option<String>,
+    unread: Vec<UnreadPage>,
+    mrz: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
     read_at: Option<OffsetDateTime>,
 }
@@ -82,6 +85,30 @@ struct Links {
     this: String,
     content: Option<String>,
     text: Option<String>,
+    pages: Option<String>,
+    hocr: Option<String>,
+    searchable_pdf: Option<String>,
+}
+
+impl Links {
+    /// Where there is nothing to be had there is no link.
+    fn of(row: &DocumentRow) -> Self {
+        let this = path_of(row.id);
+        let opened = row.content_opened().is_ok();
+        let to = |is_there: bool, form: &str| (opened && is_there).then(|| format!("{this}/{form}"));
+        Self {
+            content: to(true, "content"),
+            text: to(row.text_key.is_some(), "text"),
+            pages: to(row.text_key.is_some(), "pages"),
+            hocr: to(row.layout_key.is_some(), "hocr"),
+            searchable_pdf: to(row.searchable_key.is_some(), "searchable.pdf"),
+            this,
+        }
+    }
+
+    fn none(id: Uuid) -> Self {
+        Self { this: path_of(id), content: None, text: None, pages: None, hocr: None, searchable_pdf: None }
+    }
 }
 
 /// What is known of a document at the moment of its acceptance; its answer, also when it is repeated later.
@@ -117,7 +144,7 @@ impl From<AcceptedRow> for Document {
             content: None,
             text: None,
             webhooks: DeliveryCounts::default(),
-            links: Links { this: path_of(row.id), content: None, text: None },
+            links: Links::none(row.id),
         }
     }
 }
@@ -125,12 +152,7 @@ impl From<AcceptedRow> for Document {
 impl From<DocumentRow> for Document {
     fn from(row: DocumentRow) -> Self {
         let (state, finished_at) = state_of(&row);
-        let path = path_of(row.id);
-        let links = Links {
-            content: row.content_opened().is_ok().then(|| format!("{path}/content")),
-            text: row.text_key.is_some().then(|| format!("{path}/text")),
-            this: path,
-        };
+        let links = Links::of(&row);
         Self {
             id: row.id,
             tenant: row.tenant,
@@ -165,6 +187,9 @@ impl From<DocumentRow> for Document {
                 language: row.language,
                 confidence: row.confidence,
                 excerpt: row.excerpt,
+                engine: row.text_engine,
+                unread: row.unread.map(|unread| unread.0).unwrap_or_default(),
+                mrz: row.mrz,
                 read_at: row.read_at,
             }),
             webhooks: DeliveryCounts { pending: row.pending, delivered: row.delivered, failed: row.failed },

@@ -1,9 +1,10 @@
-use docfleet_events::PageText;
+use docfleet_events::{PageText, UnreadPage};
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{database::Pool, problem::Kind, tenant::Tenant};
+use super::search::Search;
+use crate::{database::Pool, page::PageRequest, problem::Kind, tenant::Tenant};
 
 /// A document with what its view and its deliveries say: all that there is to show.
 #[derive(Debug, sqlx::FromRow)]
@@ -40,6 +41,11 @@ pub(super) struct DocumentRow {
     pub text_key: Option<String>,
     pub excerpt: Option<String>,
     pub read_at: Option<OffsetDateTime>,
+    pub text_engine: Option<String>,
+    pub unread: Option<Json<Vec<UnreadPage>>>,
+    pub mrz: Option<String>,
+    pub layout_key: Option<String>,
+    pub searchable_key: Option<String>,
     pub pending: i64,
     pub delivered: i64,
     pub failed: i64,
@@ -49,13 +55,16 @@ pub(super) struct DocumentRow {
 /// chosen its rows, so that a page costs what its rows cost.
 macro_rules! select_documents {
     ($from:literal) => {
+        select_documents!($from, "d.created_at DESC, d.id")
+    };
+    ($from:literal, $order:literal) => {
         concat!(
             r"SELECT d.id, d.tenant, d.region, d.file_name, d.size_bytes, d.declared_mime, d.blob_key, d.created_at,
                      coalesce(v.version, 0) AS version,
                      v.verdict, s.verdict AS newest_verdict, v.signature, v.scan_reason, v.engine, v.scanned_at,
                      v.dedup_outcome, v.duplicate_of, v.refused_reason, v.sha256, v.mime, v.deduplicated_at,
                      v.text_outcome, v.text_reason, v.pages, v.page_count, v.language, v.confidence, v.text_key,
-                     v.excerpt, v.read_at,
+                     v.excerpt, v.read_at, v.text_engine, v.unread, v.mrz, v.layout_key, v.searchable_key,
                      w.pending, w.delivered, w.failed
                 FROM ",
             $from,
@@ -69,7 +78,8 @@ macro_rules! select_documents {
                        FROM webhooks.deliveries WHERE document_id = d.id
                         AND NOT EXISTS (SELECT FROM webhooks.subscriptions s
                                          WHERE s.id = subscription_id AND s.deleted_at IS NOT NULL)) w
-               ORDER BY d.created_at DESC, d.id"
+               ORDER BY ",
+            $order
         )
     };
 }
@@ -87,6 +97,22 @@ impl DocumentRow {
             "(SELECT * FROM documents.documents WHERE tenant = $1 ORDER BY created_at DESC, id LIMIT $2 OFFSET $3)"
         );
         sqlx::query_as(SQL).bind(tenant.as_str()).bind(limit).bind(offset).fetch_all(pool).await
+    }
+
+    /// The documents whose text has the words, the best first; see [`Search`].
+    pub async fn found(
+        pool: &Pool,
+        tenant: &Tenant,
+        search: &Search,
+        page: PageRequest,
+    ) -> Result<Vec<Self>, sqlx::Error> {
+        const SQL: &str = select_documents!(
+            "(SELECT d.*, h.rank FROM views.hits($1, $2) h JOIN documents.documents d ON d.id = h.document_id AND d.tenant = $1
+               ORDER BY h.rank DESC, d.created_at DESC, d.id LIMIT $3 OFFSET $4)",
+            "d.rank DESC, d.created_at DESC, d.id"
+        );
+        let found = sqlx::query_as(SQL).bind(tenant.as_str()).bind(search.as_str());
+        found.bind(page.limit()).bind(page.offset()).fetch_all(pool).await
     }
 
     /// Whether the content may be given out, else why not. Only the explicit words of both, the engine and dedup, open

@@ -2,12 +2,15 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State, multipart::Field},
+    extract::{
+        DefaultBodyLimit, FromRequest, Multipart, Query, Request, State, multipart::Field, rejection::QueryRejection,
+    },
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use docfleet_blobs::Kept;
 use futures::TryStreamExt;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 use uuid::Uuid;
@@ -31,13 +34,18 @@ pub(crate) async fn upload(
     State(app): State<App>,
     tenant: Tenant,
     IdempotencyKey(key): IdempotencyKey,
+    wishes: Result<Query<Wishes>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     app.blobs.admits_tenant(tenant.as_str())?;
+    // The reason is not repeated: it would quote what the client sent.
+    let Query(wishes) = wishes.map_err(|_| {
+        Problem::new(Kind::BadRequest, "searchable_pdf is true or false, and there are no other parameters.")
+    })?;
     let busy = |_| Problem::of(Kind::Busy).retry_after(Duration::from_secs(2));
     let slot = Arc::clone(&app.upload_slots).try_acquire_owned().map_err(busy)?;
     let uploads = app.uploads.clone();
-    let upload = Upload::of(app, tenant, request).await?;
+    let upload = Upload::of(app, tenant, wishes, request).await?;
     // A task of its own: when the client leaves, this handler is dropped wherever it stands, and there is a claim to be
     // tidied up.
     let running = uploads.spawn(
@@ -51,9 +59,17 @@ pub(crate) async fn upload(
     running.await.unwrap_or_else(|_| Err(Problem::of(Kind::Internal)))
 }
 
+/// What is to be made of the document.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Wishes {
+    searchable_pdf: bool,
+}
+
 struct Upload {
     app: App,
     tenant: Tenant,
+    wishes: Wishes,
     intake: Intake,
     form: Multipart,
 }
@@ -65,7 +81,7 @@ struct Claimed {
 }
 
 impl Upload {
-    async fn of(app: App, tenant: Tenant, request: Request) -> Result<Self, Problem> {
+    async fn of(app: App, tenant: Tenant, wishes: Wishes, request: Request) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let intake = Intake::new(body, &app.api);
         let announced: Option<u64> =
@@ -78,7 +94,7 @@ impl Upload {
         // Files are counted on their way into the store, all else by the intake.
         DefaultBodyLimit::disable().apply(&mut request);
         match Multipart::from_request(request, &()).await {
-            Ok(form) => Ok(Self { app, tenant, intake, form }),
+            Ok(form) => Ok(Self { app, tenant, wishes, intake, form }),
             Err(_) => {
                 intake.drain().await;
                 Err(Problem::of(Kind::NotMultipart))
@@ -141,7 +157,8 @@ impl Upload {
             id: Uuid::now_v7(),
             tenant: self.tenant.as_str().to_owned(),
             size_bytes: i64::try_from(received.size_bytes).map_err(|_| too_large(&self.app))?,
-            fingerprint: claimed.fingerprint(&received.sha256),
+            searchable_pdf: self.wishes.searchable_pdf,
+            fingerprint: claimed.fingerprint(self.wishes, &received.sha256),
             file_name: claimed.file_name,
             declared_mime: claimed.declared_mime,
             received,
@@ -164,7 +181,7 @@ impl Upload {
         self.intake.leave_file();
         drop(file);
         self.nothing_more().await?;
-        if claimed.fingerprint(&hasher.finalize()) != fingerprint {
+        if claimed.fingerprint(self.wishes, &hasher.finalize()) != fingerprint {
             return Err(Problem::of(Kind::IdempotencyKeyReused));
         }
         let accepted = sqlx::query_as(
@@ -200,13 +217,17 @@ async fn file_of<'f>(form: &'f mut Multipart, intake: &Intake) -> Result<(Claime
 
 impl Claimed {
     /// Over everything that makes two uploads the same. Lengths keep the fields apart.
-    fn fingerprint(&self, content: &[u8]) -> Vec<u8> {
+    fn fingerprint(&self, wishes: Wishes, content: &[u8]) -> Vec<u8> {
         let mut hasher = Sha256::new();
         for field in [self.file_name.as_str(), self.declared_mime.as_deref().unwrap_or_default()] {
             hasher.update((field.len() as u64).to_be_bytes());
             hasher.update(field);
         }
         hasher.update(content);
+        // Behind the content, whose length is the same for all: without wishes it is as it always was.
+        if wishes.searchable_pdf {
+            hasher.update(b"searchable_pdf");
+        }
         hasher.finalize().to_vec()
     }
 }

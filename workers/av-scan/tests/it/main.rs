@@ -77,6 +77,7 @@ fn message(key: &str, size_bytes: i64) -> Message<DocumentUploaded> {
             file_name: "letter.pdf".into(),
             declared_mime: None,
             blob: BlobRef { key: key.into(), size_bytes },
+            searchable_pdf: true,
             sha256: Some("ab".repeat(32)),
         },
         attempt: 0,

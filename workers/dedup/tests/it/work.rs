@@ -56,6 +56,7 @@ fn scanned(file_name: &str, bytes: &[u8]) -> DocumentVirusScanned {
         file_name: file_name.into(),
         declared_mime: None,
         blob: BlobRef { key: key_of(bytes), size_bytes: i64::try_from(bytes.len()).unwrap() },
+        searchable_pdf: true,
     }
 }
 

@@ -44,16 +44,17 @@ impl Document {
     pub fn read(&self, number: u32, config: &OcrConfig, recognizer: &mut Recognizer) -> Result<PageText, Refusal> {
         match self {
             Self::Pdf(pdf) => pdf.read(number, config, recognizer),
-            Self::Picture(bytes) => Ok(recognizer.read(&picture::decode(bytes)?)?),
+            Self::Picture(bytes) => Ok(recognizer.read(number, &picture::decode(bytes)?, None)?),
             Self::Tiff(tiff) => {
                 let page = tiff.page(number, config.image_pixels_max)?;
-                Ok(recognizer.read(&picture::decode(&page)?)?)
+                Ok(recognizer.read(number, &picture::decode(&page)?, None)?)
             }
             Self::Plain(text) => Ok(PageText {
                 source: TextSource::TextLayer,
                 confidence: None,
                 words: u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX),
                 text: text.clone(),
+                layout: None,
             }),
         }
     }

@@ -22,6 +22,7 @@ use docfleet_events::TextSource;
 use self::{document::Document, recognizer::Recognizer};
 use crate::{
     OcrConfig, Unreadable,
+    layout::{LAYOUT_BYTES_MAX, PageLayout},
     protocol::{FrameError, Reply, Request, frame_start, read_frame},
 };
 
@@ -63,6 +64,26 @@ struct PageText {
     confidence: Option<f64>,
     words: u32,
     text: String,
+    layout: Option<PageLayout>,
+}
+
+impl PageText {
+    /// Head and body of the answer; one that is too long is a fact about the document.
+    fn reply(self, config: &OcrConfig) -> Result<(Reply, Vec<u8>), Refusal> {
+        let Self { source, confidence, words, text, layout } = self;
+        let text_bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        if text.len() > config.text_bytes_max {
+            return Err(Unreadable::TooLarge.into());
+        }
+        let mut body = text.into_bytes();
+        // A page with too many words for it has its text only.
+        if let Some(json) =
+            layout.and_then(|layout| serde_json::to_vec(&layout).ok()).filter(|json| json.len() <= LAYOUT_BYTES_MAX)
+        {
+            body.extend(json);
+        }
+        Ok((Reply::Page { source, confidence, words, text_bytes }, body))
+    }
 }
 
 /// Sets the limits, starts the engine and answers until standard input ends.
@@ -92,21 +113,16 @@ pub fn serve(config: &str) -> Result<(), Error> {
                 Document::open(kind, body, &config).map(|document| {
                     let reply = Reply::Opened { pages: document.pages() };
                     open = Some(document);
-                    (reply, String::new())
+                    (reply, Vec::new())
                 })
             }
             Request::Page { number } => {
                 let document = open.as_ref().ok_or(Error::NothingOpen)?;
-                document.read(number, &config, &mut recognizer).map(|PageText { source, confidence, words, text }| {
-                    (Reply::Page { source, confidence, words }, text)
-                })
+                document.read(number, &config, &mut recognizer).and_then(|page| page.reply(&config))
             }
         };
         match answer {
-            Ok((_, text)) if text.len() > config.text_bytes_max => {
-                send(&mut answers, &Reply::Unreadable { reason: Unreadable::TooLarge }, b"")?;
-            }
-            Ok((reply, text)) => send(&mut answers, &reply, text.as_bytes())?,
+            Ok((reply, body)) => send(&mut answers, &reply, &body)?,
             Err(Refusal::Fact(reason)) => send(&mut answers, &Reply::Unreadable { reason }, b"")?,
             Err(Refusal::Crash(error)) => return Err(error),
         }

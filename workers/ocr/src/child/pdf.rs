@@ -81,7 +81,7 @@ impl Pdf {
         let text = text_of(path, number, config)?;
         let layer = text_layer::judge(&text, is_scan(path, number, size)?);
         let words = text_layer::words_of(&text);
-        let layer_text = PageText { source: TextSource::TextLayer, confidence: None, words, text };
+        let layer_text = PageText { source: TextSource::TextLayer, confidence: None, words, text, layout: None };
         if layer == Layer::Good {
             return Ok(layer_text);
         }
@@ -162,8 +162,9 @@ fn ocr_of(
     config: &OcrConfig,
     recognizer: &mut Recognizer,
 ) -> Result<PageText, Refusal> {
-    let (page, dpi) = (number.to_string(), resolution(size, config)?.to_string());
-    let arguments = ["-gray", "-cropbox", "-r", &dpi, "-f", &page, "-l", &page, "-q", path];
+    let dpi = resolution(size, config)?;
+    let (page, resolution) = (number.to_string(), dpi.to_string());
+    let arguments = ["-gray", "-cropbox", "-r", &resolution, "-f", &page, "-l", &page, "-q", path];
     // One byte a pixel, and the header.
     let bytes_max = usize::try_from(config.image_pixels_max).unwrap_or(usize::MAX).saturating_add(1_024);
     let Answer { succeeded, output, is_cut, .. } = tool::run("pdftoppm", &arguments, bytes_max)?;
@@ -174,7 +175,7 @@ fn ocr_of(
         return Err(Unreadable::Corrupt.into());
     }
     picture::check_size(&output, config.image_pixels_max)?;
-    Ok(recognizer.read(&picture::decode(&output)?)?)
+    Ok(recognizer.read(number, &picture::decode(&output)?, Some(dpi))?)
 }
 
 /// The wanted resolution, or what is possible of it on a page as large as a wall.

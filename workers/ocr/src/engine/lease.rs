@@ -7,9 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Lease, process::Process};
 use crate::{
-    Kind, Unreadable, metric,
+    Kind, Unreadable,
+    layout::{PageLayout, clean},
+    metric,
     protocol::{Reply, Request},
-    reading::{Page, Reading, clean},
+    reading::{Page, Reading},
 };
 
 enum Opened {
@@ -103,13 +105,17 @@ impl Lease<'_> {
     async fn page(&mut self, number: u32, deadline: Instant) -> Result<Result<Page, Unreadable>, Error> {
         let (started, within) = (Instant::now(), self.engine.config.page_time_max);
         let reason = match self.ask(&Request::Page { number }, b"", within, deadline).await? {
-            Some((Reply::Page { source, confidence, words }, text)) => {
+            Some((Reply::Page { source, confidence, words, text_bytes }, body)) => {
+                let (text, layout) = body
+                    .split_at_checked(text_bytes as usize)
+                    .ok_or_else(|| Error::Protocol("a text longer than its frame".to_owned()))?;
+                let layout = PageLayout::claimed(layout, number).map_err(Error::Protocol)?;
                 record(label(source), started.elapsed());
                 let confidence = confidence.map(|mean| if mean.is_finite() { mean.clamp(0.0, 100.0) } else { 0.0 });
-                let text = clean(&String::from_utf8_lossy(&text));
+                let text = clean(&String::from_utf8_lossy(text));
                 // No word is shorter than a letter and a space.
                 let words = words.min(u32::try_from(text.len()).unwrap_or(u32::MAX));
-                return Ok(Ok(Page { source, confidence, words, text }));
+                return Ok(Ok(Page { source, confidence, words, text, layout }));
             }
             Some((Reply::Unreadable { reason }, _)) => reason,
             Some(_) => return Err(Error::Protocol("no answer to a page".to_owned())),

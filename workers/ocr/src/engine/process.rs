@@ -14,6 +14,7 @@ use tokio::{
 use super::{CHILD_ARGUMENT, Error};
 use crate::{
     OcrConfig,
+    layout::LAYOUT_BYTES_MAX,
     protocol::{Reply, Request, frame_start, receive_frame},
 };
 
@@ -27,7 +28,7 @@ pub(super) struct Process {
     child: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
-    text_bytes_max: usize,
+    body_bytes_max: usize,
     pub documents: u32,
     pub tesseract: String,
     pub poppler: String,
@@ -67,7 +68,7 @@ impl Process {
             child,
             questions,
             answers: BufReader::new(answers),
-            text_bytes_max: config.text_bytes_max,
+            body_bytes_max: config.text_bytes_max + LAYOUT_BYTES_MAX,
             documents: 0,
             tesseract: String::new(),
             poppler: String::new(),
@@ -110,7 +111,7 @@ impl Process {
         self.questions.write_all(&start).await.map_err(broken)?;
         self.questions.write_all(body).await.map_err(broken)?;
         self.questions.flush().await.map_err(broken)?;
-        Ok(receive_frame(&mut self.answers, self.text_bytes_max).await?)
+        Ok(receive_frame(&mut self.answers, self.body_bytes_max).await?)
     }
 
     /// How it ended, such as `signal: 9 (SIGKILL)`: its own end when it came first, else ours.

@@ -16,7 +16,7 @@ async fn received(bytes: &[u8]) -> Result<(Reply, Vec<u8>), FrameError> {
 
 #[tokio::test]
 async fn what_is_framed_is_read_back_on_both_sides() {
-    let page = Reply::Page { source: TextSource::Ocr, confidence: Some(91.25), words: 3 };
+    let page = Reply::Page { source: TextSource::Ocr, confidence: Some(91.25), words: 3, text_bytes: 20 };
     let bytes = frame(&page, "drei schöne Wörter".as_bytes());
     let expected = (page, "drei schöne Wörter".as_bytes().to_vec());
     assert_eq!(received(&bytes).await.unwrap(), expected);

@@ -1,7 +1,7 @@
 use super::*;
 
 fn page(source: TextSource, confidence: Option<f64>, words: u32, text: &str) -> Result<Page, Unreadable> {
-    Ok(Page { source, confidence, words, text: text.to_owned() })
+    Ok(Page { source, confidence, words, text: text.to_owned(), layout: None })
 }
 
 fn reading(kind: Kind, pages: Vec<Result<Page, Unreadable>>) -> Reading {
@@ -46,11 +46,6 @@ fn the_reason_is_the_first_pages_when_none_could_be_read() {
 fn text_that_was_text_already_has_no_engine_and_no_confidence() {
     let reading = reading(Kind::Plain, vec![page(TextSource::TextLayer, None, 2, "a b")]);
     assert_eq!((reading.engine(), reading.confidence(), reading.used_ocr()), (None, None, false));
-}
-
-#[test]
-fn what_is_stored_has_no_control_characters() {
-    assert_eq!(clean("Grüße\0 aus\u{7}\u{1b}[31m\tdem\r\nBüro\u{c}\n\n "), "Grüße aus[31m\tdem\nBüro");
 }
 
 #[test]

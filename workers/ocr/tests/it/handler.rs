@@ -1,16 +1,23 @@
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use docfleet_blobs::{Blobs, BlobsConfig, content_key};
-use docfleet_events::{BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, EventMeta, TextOutcome};
+use docfleet_blobs::{Blobs, BlobsConfig, content_key, mrz_key};
+use docfleet_events::{
+    BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, EventMeta, MrzOutcome, TextOutcome,
+};
 use docfleet_pipeline::{Class, Handler, Message, Outcome, WorkContext};
+use docfleet_seal::{Keys, Owner};
 use ocr::{Finding, Ocr, OcrConfig, engine::Engine};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{files::sample, one_child, worker};
+use super::{
+    files::{fixture, sample},
+    one_child, worker,
+};
 
 const TENANT: &str = "acme";
 const DOCUMENT: Uuid = Uuid::from_u128(9);
@@ -39,7 +46,7 @@ impl Desk {
         let blobs = Blobs::open_store(&BlobsConfig::at(url), "local").unwrap();
         let config = OcrConfig { document_bytes_max: 1_000_000, ..config };
         let engine = Engine::start(worker(), config.clone()).await.expect("the engine starts");
-        let ocr = Ocr::with(blobs.clone(), engine, config);
+        let ocr = Ocr::with(blobs.clone(), engine, config).unwrap();
         Self { _directory: directory, blobs, ocr }
     }
 
@@ -57,6 +64,7 @@ impl Desk {
             mime: mime.to_owned(),
             file_name: "brief.png".to_owned(),
             blob,
+            searchable_pdf: false,
         };
         let meta = EventMeta {
             event_id: Uuid::from_u128(7),
@@ -78,7 +86,7 @@ impl Desk {
         let size_bytes = i64::try_from(document.len()).unwrap();
         self.blobs.put(&key(), document.into()).await.unwrap();
         match self.work(DedupOutcome::Unique, mime, size_bytes).await.unwrap() {
-            Finding::Read(fact) => fact,
+            Finding::Read(read) => read.fact,
             Finding::NothingToRead => panic!("a unique document is read"),
         }
     }
@@ -103,6 +111,62 @@ async fn the_text_of_a_unique_document_is_stored_and_announced() {
     assert_eq!(desk.fact(sample("letter.png"), "image/png").await, fact, "work that is repeated finds the same");
 }
 
+fn key_file(directory: &TempDir) -> std::path::PathBuf {
+    let file = directory.path().join("keys");
+    std::fs::write(&file, format!("2026-a {}\n", STANDARD.encode([7; 32]))).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_passports_zone_is_told_of_as_valid_and_lies_only_encrypted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = key_file(&directory);
+    let desk = Desk::with(OcrConfig { mrz_key_file: Some(file.clone()), ..one_child() }).await;
+    for (document, mime, number) in [
+        (sample("passport-pages.tiff"), "image/tiff", "L898902C3"),
+        (fixture("td1-specimen.jpg"), "image/jpeg", "D23145890"),
+        (fixture("td3-specimen.jpg"), "image/jpeg", "L898902C3"),
+    ] {
+        let fact = desk.fact(document, mime).await;
+        assert_eq!(fact.mrz, Some(MrzOutcome::Valid), "{number}");
+        let kept = [fact.text.as_ref().unwrap(), fact.layout.as_ref().unwrap()];
+        for blob in kept {
+            let stored = desk.blobs.read_all(&blob.key, 10_000_000).await.unwrap();
+            assert!(!String::from_utf8_lossy(&stored).contains("<<"), "{} has the zone in clear", blob.key);
+        }
+        assert!(!format!("{fact:?}").contains("<<"), "the event has the zone in clear");
+        let sealed = desk.blobs.read_all(&mrz_key(TENANT, DOCUMENT), 100_000).await.unwrap();
+        assert!(!String::from_utf8_lossy(&sealed).contains(number));
+        let document_id = DOCUMENT.to_string();
+        let owner = Owner { purpose: "mrz", tenant: TENANT, document_id: &document_id };
+        let opened: serde_json::Value =
+            serde_json::from_slice(&Keys::read(&file).unwrap().open(owner, &sealed).unwrap()).unwrap();
+        assert_eq!(
+            (&opened["zones"][0]["page"], &opened["zones"][0]["fields"]["document_number"]),
+            (&1.into(), &number.into())
+        );
+        let other = Owner { tenant: "b", ..owner };
+        assert!(Keys::read(&file).unwrap().open(other, &sealed).is_err(), "it is not another tenant's");
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_the_outcome_is_told_and_the_fields_are_not_kept() {
+    let desk = Desk::new().await;
+    let text = "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<\nL898902C36UTO7408122F1204159ZE184226B<<<<<10\nend of it";
+    for (text, outcome) in [
+        (text.to_owned(), MrzOutcome::Valid),
+        (text.replace("7408122", "7408123"), MrzOutcome::Invalid),
+        ("Dear all".to_owned(), MrzOutcome::Absent),
+    ] {
+        let fact = desk.fact(text.into_bytes(), "text/plain").await;
+        assert_eq!(fact.mrz, Some(outcome));
+        let stored = desk.blobs.read_all(&fact.text.unwrap().key, 1_000).await.unwrap();
+        assert!(!String::from_utf8_lossy(&stored).contains("L898902C3"));
+    }
+    assert!(desk.blobs.open(&mrz_key(TENANT, DOCUMENT)).await.is_err());
+}
+
 #[tokio::test]
 async fn a_document_without_text_is_a_fact_with_a_reason_and_no_text() {
     let desk = Desk::new().await;
@@ -115,6 +179,7 @@ async fn a_document_without_text_is_a_fact_with_a_reason_and_no_text() {
         let fact = desk.fact(document, mime).await;
         assert_eq!((fact.outcome, fact.reason.as_deref()), (TextOutcome::Unreadable, Some(reason)));
         assert_eq!((fact.text, fact.excerpt, fact.language, fact.confidence), (None, None, None, None));
+        assert_eq!((fact.layout, fact.mrz), (None, None), "nothing was looked at");
     }
 }
 

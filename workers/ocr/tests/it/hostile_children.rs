@@ -24,7 +24,12 @@ fn child_that(deed: &str) -> (TempDir, PathBuf) {
     std::fs::write(at("opened"), frame_start(&Reply::Opened { pages: 1 }, 0).unwrap()).unwrap();
     std::fs::write(at("three"), frame_start(&Reply::Opened { pages: 3 }, 0).unwrap()).unwrap();
     std::fs::write(at("many"), frame_start(&Reply::Opened { pages: u32::MAX }, 0).unwrap()).unwrap();
-    let page = Reply::Page { source: docfleet_events::TextSource::Ocr, confidence: Some(1e300), words: u32::MAX };
+    let page = Reply::Page {
+        source: docfleet_events::TextSource::Ocr,
+        confidence: Some(1e300),
+        words: u32::MAX,
+        text_bytes: 4,
+    };
     std::fs::write(at("page"), [frame_start(&page, 4).unwrap(), b"a\0b\xFF".to_vec()].concat()).unwrap();
     let script = format!("#!/bin/sh\nhere='{}'\ncat \"$here/ready\"\n{deed}\n", directory.path().display());
     let program = at("child");

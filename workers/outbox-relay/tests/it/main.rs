@@ -47,6 +47,7 @@ impl Bench {
                 file_name: "x".into(),
                 declared_mime: None,
                 blob: BlobRef { key: "k".into(), size_bytes: 1 },
+                searchable_pdf: false,
                 sha256: None,
             };
             let mut transaction = self.database.pool().begin().await.unwrap();

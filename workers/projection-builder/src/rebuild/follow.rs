@@ -3,12 +3,13 @@
 //! A mark in time must not pass an outcome that commits later: a candidate is taken with the snapshot's `xmax` and becomes
 //! the mark when all transactions of that time have ended.
 
+use docfleet_blobs::Blobs;
 use docfleet_outbox::Registry;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, build::Build, fold, read};
+use super::{Error, build::Build, fold, read, search::Texts};
 
 /// Few enough to fold while writers wait.
 pub const NEAR_DOCUMENTS: usize = 5_000;
@@ -61,7 +62,7 @@ pub async fn begin(pool: &PgPool, build: &Build) -> Result<bool, Error> {
 }
 
 /// One round; returns how many documents it found touched.
-pub async fn once(pool: &PgPool, registry: &Registry, build: &mut Build) -> Result<usize, Error> {
+pub async fn once(pool: &PgPool, registry: &Registry, blobs: &Blobs, build: &mut Build) -> Result<usize, Error> {
     let mut connection = pool.acquire().await?;
     // Before the question what was touched, whose snapshot then shows all that had ended.
     let (until, pending) = Horizon::read(&mut connection).await?.advance(build.followed_until, build.pending());
@@ -69,7 +70,7 @@ pub async fn once(pool: &PgPool, registry: &Registry, build: &mut Build) -> Resu
     drop(connection);
     for documents in touched.chunks(STEP_DOCUMENTS) {
         let mut transaction = pool.begin().await?;
-        catch_up(&mut transaction, registry, documents).await?;
+        catch_up(&mut transaction, registry, documents, Texts::Blobs(blobs)).await?;
         // Fences the step: the lease may be lost by now.
         build.followed(&mut transaction, build.followed_until, build.pending().unwrap_or(pending)).await?;
         transaction.commit().await?;
@@ -94,9 +95,14 @@ pub async fn since(connection: &mut PgConnection, mark: OffsetDateTime) -> Resul
     Ok(documents)
 }
 
-pub async fn catch_up(connection: &mut PgConnection, registry: &Registry, documents: &[Uuid]) -> Result<(), Error> {
+pub async fn catch_up(
+    connection: &mut PgConnection,
+    registry: &Registry,
+    documents: &[Uuid],
+    texts: Texts<'_>,
+) -> Result<(), Error> {
     let facts = read::of(&mut *connection, documents).await?.decode(registry).await?;
-    fold::again(connection, documents, &facts).await
+    fold::again(connection, documents, &facts, texts).await
 }
 
 #[cfg(test)]

@@ -12,16 +12,19 @@ mod compare;
 mod fold;
 mod follow;
 mod read;
+mod search;
 mod standby;
 
 use std::time::{Duration, Instant};
 
+use docfleet_blobs::Blobs;
 use docfleet_outbox::Registry;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use build::{Build, State, Wanted};
+use search::Texts;
 
 /// Between looks for something to do.
 const IDLE: Duration = Duration::from_secs(2);
@@ -32,6 +35,8 @@ const STEP_DOCUMENTS: i64 = 2_000;
 pub enum Error {
     #[error("{0}")]
     Database(#[from] sqlx::Error),
+    #[error("a text: {0}")]
+    Text(#[from] docfleet_blobs::Error),
     #[error("row {row} of the outbox: {error}")]
     Event { row: i64, error: docfleet_outbox::Error },
     #[error("another replica took the build over")]
@@ -47,13 +52,14 @@ pub enum Error {
 pub struct Builder {
     pool: PgPool,
     registry: Registry,
+    blobs: Blobs,
     owner: Uuid,
     step_documents: i64,
 }
 
 impl Builder {
-    pub fn new(pool: PgPool, registry: Registry) -> Self {
-        Self { pool, registry, owner: Uuid::new_v4(), step_documents: STEP_DOCUMENTS }
+    pub fn new(pool: PgPool, registry: Registry, blobs: Blobs) -> Self {
+        Self { pool, registry, blobs, owner: Uuid::new_v4(), step_documents: STEP_DOCUMENTS }
     }
 
     /// Smaller steps than usual, for tests that end between two.
@@ -99,14 +105,14 @@ impl Builder {
             State::Building if build.is_new() && !follow::begin(&self.pool, &build).await? => Ok(None),
             State::Building if !build.filled => self.fill(&build).await.map(Some),
             State::Building => {
-                let behind = follow::once(&self.pool, &self.registry, &mut build).await?;
+                let behind = follow::once(&self.pool, &self.registry, &self.blobs, &mut build).await?;
                 if behind <= follow::NEAR_DOCUMENTS {
                     compare::run(&self.pool, &build, State::Ready).await?;
                 }
                 Ok(Some(Duration::ZERO))
             }
             State::Ready | State::Switched => {
-                follow::once(&self.pool, &self.registry, &mut build).await?;
+                follow::once(&self.pool, &self.registry, &self.blobs, &mut build).await?;
                 match build.wanted {
                     Some(Wanted::Switch | Wanted::Back) => {
                         standby::switch(&self.pool, &self.registry, &build).await?;
@@ -130,7 +136,7 @@ impl Builder {
         let (last, documents) = (page.last, page.documents);
         let facts = page.decode(&self.registry).await?;
         let events = i64::try_from(facts.events.len()).unwrap_or(i64::MAX);
-        let carried = fold::fill(&mut transaction, &facts).await?;
+        let carried = fold::fill(&mut transaction, &facts, Texts::Blobs(&self.blobs)).await?;
         let took = started.elapsed();
         let filled = documents < self.step_documents;
         if filled {

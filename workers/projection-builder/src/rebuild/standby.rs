@@ -5,17 +5,19 @@ use super::{
     Error,
     build::{Build, State},
     follow::{self, NEAR_DOCUMENTS},
+    search::Texts,
 };
 use crate::table::Table;
 
 /// Everything that carries the view's name, and its name on the standby.
-const NAMES: [(&str, &str); 3] = [
+const NAMES: [(&str, &str); 4] = [
     ("TABLE views.document_view", "document_view"),
     ("INDEX views.document_view_pkey", "document_view_pkey"),
     ("INDEX views.document_view_by_tenant", "document_view_by_tenant"),
+    ("INDEX views.document_view_search", "document_view_search"),
 ];
 
-/// Empty, and without the index that is filled faster at the end.
+/// Empty, and without the indexes that are filled faster at the end.
 pub async fn make(connection: &mut PgConnection) -> Result<(), Error> {
     let (live, standby) = (Table::LIVE, Table::STANDBY);
     // A build that died before its first step was written down may have left one.
@@ -37,6 +39,11 @@ pub async fn index(connection: &mut PgConnection) -> Result<(), Error> {
     )))
     .execute(&mut *connection)
     .await?;
+    sqlx::query(AssertSqlSafe(format!(
+        "CREATE INDEX document_view_search_standby ON {standby} USING gin (tenant, search)"
+    )))
+    .execute(&mut *connection)
+    .await?;
     sqlx::query(AssertSqlSafe(format!("ANALYZE {standby}"))).execute(connection).await?;
     Ok(())
 }
@@ -54,7 +61,8 @@ pub async fn switch(pool: &PgPool, registry: &Registry, build: &Build) -> Result
     if documents.len() > NEAR_DOCUMENTS {
         return Err(Error::Behind { documents: documents.len() });
     }
-    follow::catch_up(&mut transaction, registry, &documents).await?;
+    // Writers wait: what the live view has of a text is as good as the blob.
+    follow::catch_up(&mut transaction, registry, &documents, Texts::OfLive).await?;
     sqlx::query(AssertSqlSafe(format!("LOCK TABLE {live}, {standby} IN ACCESS EXCLUSIVE MODE")))
         .execute(&mut *transaction)
         .await?;

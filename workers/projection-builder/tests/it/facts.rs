@@ -1,7 +1,7 @@
 use docfleet_events::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentInfectionFound,
-    DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, EventMeta, PageText, ScanVerdict, TextOutcome,
-    TextSource,
+    DocumentTextExtracted, DocumentUploaded, DocumentVirusScanned, EventMeta, MrzOutcome, PageText, ScanVerdict,
+    TextOutcome, TextSource, UnreadPage,
 };
 use projection_builder::view::Fact;
 use time::{Duration, OffsetDateTime};
@@ -14,7 +14,7 @@ pub struct Owned {
 
 impl Owned {
     pub fn fact(&self) -> Fact<'_> {
-        Fact { meta: &self.meta, event: &self.event }
+        Fact { meta: &self.meta, event: &self.event, text: None }
     }
 }
 
@@ -38,7 +38,14 @@ pub fn blob() -> BlobRef {
 
 pub fn uploaded(document: Uuid, version: i64, file_name: &str) -> Owned {
     let (file_name, declared_mime) = (file_name.into(), Some("application/pdf".into()));
-    let event = DocumentUploaded { document_id: document, file_name, declared_mime, blob: blob(), sha256: None };
+    let event = DocumentUploaded {
+        document_id: document,
+        file_name,
+        declared_mime,
+        blob: blob(),
+        sha256: None,
+        searchable_pdf: false,
+    };
     Owned { meta: meta(document, version), event: DocumentEvent::Uploaded(event) }
 }
 
@@ -53,6 +60,7 @@ pub fn scanned(document: Uuid, version: i64, verdict: ScanVerdict) -> Owned {
         file_name: "letter.pdf".into(),
         declared_mime: None,
         blob: blob(),
+        searchable_pdf: false,
     };
     Owned { meta: meta(document, version), event: DocumentEvent::VirusScanned(event) }
 }
@@ -79,6 +87,7 @@ pub fn deduplicated(document: Uuid, version: i64) -> Owned {
         mime: "application/pdf".into(),
         file_name: "letter.pdf".into(),
         blob: blob(),
+        searchable_pdf: false,
     };
     Owned { meta: meta(document, version), event: DocumentEvent::Deduplicated(event) }
 }
@@ -97,6 +106,10 @@ pub fn read(document: Uuid, version: i64, excerpt: &str) -> Owned {
         text: Some(BlobRef { key: "acme/texts/x.txt".into(), size_bytes: 10 }),
         excerpt: Some(excerpt.into()),
         engine: Some("tesseract 5".into()),
+        unread: vec![UnreadPage { number: 3, reason: "too-slow".into() }],
+        mrz: Some(MrzOutcome::Valid),
+        layout: Some(BlobRef { key: "acme/layouts/x.json".into(), size_bytes: 10 }),
+        searchable: Some(BlobRef { key: "acme/searchable/x.pdf".into(), size_bytes: 10 }),
     };
     Owned { meta: meta(document, version), event: DocumentEvent::TextExtracted(event) }
 }
@@ -110,6 +123,15 @@ pub fn erased(document: Uuid, version: i64) -> Owned {
         by: "document-api".into(),
     };
     Owned { meta, event: DocumentEvent::Erased(event) }
+}
+
+/// With its text where the text of this document lies.
+pub fn read_its_own(document: Uuid, version: i64) -> Owned {
+    let mut owned = read(document, version, "Dear all");
+    if let DocumentEvent::TextExtracted(event) = &mut owned.event {
+        event.text = Some(BlobRef { key: docfleet_blobs::text_key("acme", document), size_bytes: 10 });
+    }
+    owned
 }
 
 /// All four stages of a document.

@@ -1,3 +1,4 @@
+use docfleet_blobs::{Blobs, BlobsConfig, text_key};
 use docfleet_events::{
     DocumentDeduplicated, DocumentEvent, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
     DocumentVirusScanned, EventMeta,
@@ -7,18 +8,22 @@ use docfleet_testkit::{Database, Servers};
 use projection_builder::{
     Table,
     rebuild::Builder,
+    text,
     view::{Fact, apply},
 };
 use sqlx::PgPool;
+use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::facts::{found_infected, story};
+use crate::facts::{found_infected, read_its_own, story};
 
 /// A database whose view is built as the worker does it, from events of a real outbox.
 pub struct Fleet {
     pub pool: PgPool,
     pub registry: Registry,
+    pub blobs: Blobs,
     outbox: Outbox,
+    _directory: TempDir,
 }
 
 impl Fleet {
@@ -31,14 +36,20 @@ impl Fleet {
         registry.pin::<DocumentTextExtracted>().await.unwrap();
         registry.pin::<DocumentInfectionFound>().await.unwrap();
         let outbox = Outbox::new(registry.clone(), "");
-        Self { pool: Database::fresh().await.pool(), registry, outbox }
+        let directory = tempfile::tempdir().unwrap();
+        let blobs =
+            Blobs::open_store(&BlobsConfig::at(format!("file://{}", directory.path().display())), "eu").unwrap();
+        Self { pool: Database::fresh().await.pool(), registry, blobs, outbox, _directory: directory }
     }
 
     /// All four events of so many new documents.
     pub async fn write(&self, documents: usize) -> Vec<Uuid> {
         let ids: Vec<Uuid> = (0..documents).map(|_| Uuid::now_v7()).collect();
         for id in &ids {
-            let drafts = story(*id).into_iter().map(|owned| draft(owned.event)).collect();
+            let words = format!("Die Häuser stehen im Regen. It was raining on document {id}.");
+            self.blobs.put(&text_key("acme", *id), words.into()).await.unwrap();
+            let drafts =
+                story(*id).into_iter().take(3).chain([read_its_own(*id, 4)]).map(|owned| draft(owned.event)).collect();
             let mut transaction = self.pool.begin().await.unwrap();
             self.outbox.append(&mut transaction, drafts).await.unwrap();
             transaction.commit().await.unwrap();
@@ -76,7 +87,15 @@ impl Fleet {
             let (schema, datum) = codec::unframe(payload).unwrap();
             decoded.push(DocumentEvent::decode(&self.registry.schema(schema).await.unwrap(), datum).unwrap());
         }
-        let facts: Vec<Fact<'_>> = decoded.iter().map(|(meta, event)| Fact { meta, event }).collect();
+        let mut texts = Vec::new();
+        for (meta, event) in &decoded {
+            texts.push(text::of(&self.blobs, meta, event).await.unwrap());
+        }
+        let facts: Vec<Fact<'_>> = decoded
+            .iter()
+            .zip(&texts)
+            .map(|((meta, event), text)| Fact { meta, event, text: text.as_deref() })
+            .collect();
         apply(&mut transaction, Table::LIVE, &facts).await.unwrap();
         transaction.commit().await.unwrap();
         facts.len()
@@ -105,7 +124,7 @@ impl Fleet {
     }
 
     pub fn builder(&self) -> Builder {
-        Builder::new(self.pool.clone(), self.registry.clone()).with_step(10)
+        Builder::new(self.pool.clone(), self.registry.clone(), self.blobs.clone()).with_step(10)
     }
 
     pub async fn state(&self, build: i64) -> String {

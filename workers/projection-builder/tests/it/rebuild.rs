@@ -49,8 +49,8 @@ async fn a_view_built_anew_equals_the_live_one_and_takes_its_place() {
     fleet.want("drop").await;
     reaches(&fleet, &builder, build, "cancelled").await;
     assert_eq!(fleet.number("SELECT count(*) FROM pg_tables WHERE schemaname = 'views'").await, 1);
-    let names = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'views' AND indexname IN ('document_view_pkey', 'document_view_by_tenant')";
-    assert_eq!(fleet.number(names).await, 2, "a migration finds the names that it knows");
+    let names = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'views' AND indexname IN ('document_view_pkey', 'document_view_by_tenant', 'document_view_search')";
+    assert_eq!(fleet.number(names).await, 3, "a migration finds the names that it knows");
 }
 
 #[tokio::test]
@@ -159,6 +159,47 @@ async fn an_edited_row_is_found_by_the_comparison_and_healed_by_the_switch() {
     fleet.want("back").await;
     reaches(&fleet, &builder, build, "ready").await;
     assert_eq!(fleet.number("SELECT count(*) FROM views.document_view WHERE version = 9").await, 1, "as it was");
+}
+
+const FOUND: &str = "SELECT count(*) FROM views.hits('acme', 'Haus rain')";
+
+#[tokio::test]
+async fn a_rebuild_makes_the_search_anew_from_the_texts() {
+    let fleet = Fleet::fresh().await;
+    let ids = fleet.write(21).await;
+    fleet.settle_all().await;
+    assert_eq!(fleet.number(FOUND).await, 21, "live");
+    fleet.sql("UPDATE pipeline.inbox SET settled_at = settled_at - interval '1 min'").await;
+    fleet.sql("UPDATE views.document_view SET search = NULL").await;
+    // Erased meanwhile: its text is not there any more.
+    fleet.blobs.delete(&docfleet_blobs::text_key("acme", ids[7])).await.unwrap();
+    let (build, builder) = (fleet.ask(false).await, fleet.builder());
+    reaches(&fleet, &builder, build, "ready").await;
+    assert_eq!(fleet.compared(build).await.1, 20, "a search that is gone is seen by the comparison");
+    fleet.want("switch").await;
+    reaches(&fleet, &builder, build, "switched").await;
+    assert_eq!(fleet.number(FOUND).await, 20);
+    // What comes while writers wait has its words from the live view.
+    fleet.write(3).await;
+    fleet.settle_all().await;
+    assert_eq!(fleet.number(FOUND).await, 23);
+    fleet.want("back").await;
+    reaches(&fleet, &builder, build, "ready").await;
+    assert_eq!(fleet.number(FOUND).await, 3, "as it was, and what came since");
+}
+
+#[tokio::test]
+async fn only_the_documents_own_text_in_our_region_is_taken() {
+    let fleet = Fleet::fresh().await;
+    let ids = fleet.write(1).await;
+    let (meta, event) = (crate::facts::read_its_own(ids[0], 4), crate::facts::read_its_own(uuid::Uuid::now_v7(), 4));
+    let own = projection_builder::text::of(&fleet.blobs, &meta.meta, &meta.event).await.unwrap();
+    assert!(own.is_some_and(|text| text.contains("Häuser")));
+    let foreign = docfleet_events::EventMeta { tenant: "b".into(), ..meta.meta.clone() };
+    assert_eq!(projection_builder::text::of(&fleet.blobs, &foreign, &meta.event).await.unwrap(), None);
+    let elsewhere = docfleet_events::EventMeta { region: "us".into(), ..meta.meta.clone() };
+    assert_eq!(projection_builder::text::of(&fleet.blobs, &elsewhere, &meta.event).await.unwrap(), None);
+    assert_eq!(projection_builder::text::of(&fleet.blobs, &event.meta, &event.event).await.unwrap(), None, "gone");
 }
 
 #[tokio::test]

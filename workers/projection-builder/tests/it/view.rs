@@ -1,6 +1,9 @@
 use docfleet_events::ScanVerdict;
 use docfleet_testkit::Database;
-use projection_builder::{Table, view::apply};
+use projection_builder::{
+    Table,
+    view::{Fact, apply},
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -45,6 +48,8 @@ async fn each_stage_writes_its_columns() {
                   {"number": 2, "source": "text_layer", "confidence": null, "words": 80}],
         "text_key": "acme/texts/x.txt", "excerpt": "Dear all", "read_at": "1970-01-01T00:04:00+00:00",
         "erased_at": null,
+        "text_engine": "tesseract 5", "unread": [{"number": 3, "reason": "too-slow"}], "mrz": "valid",
+        "layout_key": "acme/layouts/x.json", "searchable_key": "acme/searchable/x.pdf", "search": null,
     });
     assert_eq!(row(&pool, document).await, expected);
 }
@@ -175,6 +180,14 @@ async fn text_with_nul_characters_is_kept_without_them() {
     let (pool, document) = (Database::fresh().await.pool(), Uuid::from_u128(1));
     applied(&pool, &[&uploaded(document, 1, "a\0b.pdf"), &read(document, 4, "\0Dear\0")]).await;
     let found = row(&pool, document).await;
+    let event = read(document, 5, "x");
+    let fact = Fact { text: Some("Dear\0all"), ..event.fact() };
+    let mut transaction = pool.begin().await.unwrap();
+    apply(&mut transaction, Table::LIVE, &[fact]).await.unwrap();
+    transaction.commit().await.unwrap();
+    let words: String =
+        sqlx::query_scalar("SELECT search::text FROM views.document_view").fetch_one(&pool).await.unwrap();
+    assert!(words.contains("'dear'") && words.contains("'all'"), "{words}");
     assert_eq!((&found["file_name"], &found["excerpt"]), (&json!("a\u{fffd}b.pdf"), &json!("\u{fffd}Dear\u{fffd}")));
 }
 

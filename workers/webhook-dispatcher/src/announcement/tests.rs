@@ -1,6 +1,6 @@
 use docfleet_events::{
     BlobRef, DocumentDeduplicated, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
-    DocumentVirusScanned, PageText, TextSource,
+    DocumentVirusScanned, MrzOutcome, PageText, TextSource,
 };
 use time::macros::datetime;
 
@@ -36,6 +36,7 @@ fn all() -> [DocumentEvent; 5] {
             file_name: name(),
             declared_mime: Some("image/png".to_owned()),
             blob: blob(),
+            searchable_pdf: false,
             sha256: Some(CANARY.to_owned()),
         }),
         DocumentEvent::VirusScanned(DocumentVirusScanned {
@@ -48,6 +49,7 @@ fn all() -> [DocumentEvent; 5] {
             file_name: name(),
             declared_mime: None,
             blob: blob(),
+            searchable_pdf: false,
         }),
         DocumentEvent::Deduplicated(DocumentDeduplicated {
             document_id: DOCUMENT,
@@ -58,6 +60,7 @@ fn all() -> [DocumentEvent; 5] {
             mime: "image/png".to_owned(),
             file_name: name(),
             blob: blob(),
+            searchable_pdf: false,
         }),
         DocumentEvent::TextExtracted(DocumentTextExtracted {
             document_id: DOCUMENT,
@@ -69,6 +72,10 @@ fn all() -> [DocumentEvent; 5] {
             text: Some(blob()),
             excerpt: Some(name()),
             engine: None,
+            unread: vec![],
+            mrz: Some(MrzOutcome::Valid),
+            layout: Some(blob()),
+            searchable: Some(blob()),
         }),
         DocumentEvent::InfectionFound(DocumentInfectionFound {
             document_id: DOCUMENT,
@@ -97,7 +104,8 @@ fn bodies_are_frozen_byte_for_byte() {
     );
     let first = r#""outcome":"duplicate","duplicate_of":"00000000-0000-0000-0000-0000000000f1","reason":null,"mime":"image/png","#;
     assert_eq!(bodies[2], frame("document.deduplicated", first));
-    let read = r#""outcome":"extracted","reason":null,"page_count":1,"confidence":91.5,"#;
+    let read =
+        r#""outcome":"extracted","reason":null,"page_count":1,"language":"deu","confidence":91.5,"mrz":"valid","#;
     assert_eq!(bodies[3], frame("document.text_extracted", read));
     assert_eq!(bodies[4], frame("document.infection_found", r#""signature":"Late-Find","#));
 }

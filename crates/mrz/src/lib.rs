@@ -1,0 +1,189 @@
+//! Machine-readable zones of passports and identity cards (ICAO Doc 9303, parts 4 to 6): TD1 (3 lines of 30), TD2 (2 of 36)
+//! and TD3 (2 of 44), found in text as an OCR engine gives it.
+//!
+//! In the order of the flow: [`find`] → `line` (what an engine makes of a line, back to its length) → `layout` (where the
+//! fields of each format stand) → `field` (characters to what their field may hold) → `check` (the digits) → [`Date`].
+//!
+//! No I/O, no clock. What is a letter and what a digit is decided by the field's type alone; a field that may hold both is taken
+//! as it was read, since there a "correction" that fits the check digit would be another document's number as often as
+//! this one's. Names, the nationality and the sex are covered by no check digit: they are as they were read.
+
+mod check;
+mod date;
+mod field;
+mod layout;
+mod line;
+
+use std::{fmt, ops::Range};
+
+use serde::{Deserialize, Serialize};
+
+pub use date::{Date, Day};
+pub use line::normalized;
+
+/// Lines of a text that are looked at: more than any page has.
+const LINES_MAX: usize = 20_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    Td1,
+    Td2,
+    Td3,
+}
+
+impl Format {
+    const ALL: [Self; 3] = [Self::Td3, Self::Td2, Self::Td1];
+
+    /// Lines, and characters of each.
+    const fn shape(self) -> (usize, usize) {
+        match self {
+            Self::Td1 => (3, 30),
+            Self::Td2 => (2, 36),
+            Self::Td3 => (2, 44),
+        }
+    }
+}
+
+/// Which check digits agree. Where the standard allows a filler in place of a digit, it counts as agreeing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checks {
+    pub document_number: bool,
+    pub birth_date: bool,
+    pub expiry_date: bool,
+    /// True for the formats that have none.
+    pub optional_data: bool,
+    pub composite: bool,
+}
+
+impl Checks {
+    fn agreeing(self) -> usize {
+        let Self { document_number, birth_date, expiry_date, optional_data, composite } = self;
+        [document_number, birth_date, expiry_date, optional_data, composite]
+            .into_iter()
+            .filter(|agrees| *agrees)
+            .count()
+    }
+
+    pub fn all(self) -> bool {
+        self.document_number && self.birth_date && self.expiry_date && self.optional_data && self.composite
+    }
+}
+
+/// What a zone says. Personal data: [`fmt::Debug`] shows none of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fields {
+    pub format: Format,
+    /// `P`, `I`, `ID`, …
+    pub document_code: String,
+    /// Three letters, or fewer, such as `D`.
+    pub issuing_state: String,
+    pub document_number: String,
+    pub surname: String,
+    pub given_names: String,
+    pub nationality: String,
+    /// None when it is no date, or not known at all.
+    pub birth_date: Option<Date>,
+    pub expiry_date: Option<Date>,
+    /// `M` or `F`; none where the zone says neither.
+    pub sex: Option<char>,
+    /// Without what a long document number takes of it.
+    pub optional_data: String,
+    /// TD1 only.
+    pub optional_data_2: String,
+    pub checks: Checks,
+    /// Characters that were read as another one than their field can hold, and put right.
+    pub corrected: u32,
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fields")
+            .field("format", &self.format)
+            .field("checks", &self.checks)
+            .field("corrected", &self.corrected)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A zone in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// Of the text's lines, counted from 0, with blank ones between.
+    pub lines: Range<usize>,
+    /// None when it is plainly a zone, and too damaged to say which character stands where.
+    pub fields: Option<Fields>,
+}
+
+impl Zone {
+    /// All check digits agree and the dates are dates.
+    pub fn is_valid(&self) -> bool {
+        self.fields.as_ref().is_some_and(Fields::is_valid)
+    }
+}
+
+impl Fields {
+    pub fn is_valid(&self) -> bool {
+        self.checks.all()
+    }
+}
+
+/// The zones in a text. `today` decides centuries.
+///
+/// Of lines that could be read in several ways the valid way counts; no line belongs to two zones.
+pub fn find(text: &str, today: Day) -> Vec<Zone> {
+    let lines: Vec<(usize, String)> = text
+        .split('\n')
+        .enumerate()
+        .take(LINES_MAX)
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(index, line)| (index, line::normalized(line)))
+        .collect();
+    let mut zones = Vec::new();
+    let mut rest = lines.as_slice();
+    while !rest.is_empty() {
+        let taken = match zone_at(rest, today) {
+            Some((zone, taken)) => {
+                zones.push(zone);
+                taken
+            }
+            None => 1,
+        };
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    zones
+}
+
+/// The zone that begins with the first line, and how many lines it takes.
+fn zone_at(lines: &[(usize, String)], today: Day) -> Option<(Zone, usize)> {
+    let texts = |count: usize| -> Option<Vec<&str>> {
+        Some(lines.get(..count)?.iter().map(|(_, line)| line.as_str()).collect())
+    };
+    let zone = |count: usize, fields| {
+        let (first, last) = (lines.first()?.0, lines.get(count - 1)?.0);
+        Some((Zone { lines: first..last + 1, fields }, count))
+    };
+    let readings = |is_exact: bool| {
+        Format::ALL.into_iter().filter_map(move |format| {
+            let (count, width) = format.shape();
+            let lines = texts(count)?;
+            if is_exact && lines.iter().any(|line| line.len() != width) {
+                return None;
+            }
+            Some((count, layout::read(format, &line::fitted(&lines, format, width)?, today)?))
+        })
+    };
+    // Lines of the right length are never stretched to another format, where their digits might agree by chance.
+    let exact = readings(true).next();
+    let stretched = || readings(false).max_by_key(|(_, fields)| fields.checks.agreeing());
+    if let Some((count, fields)) = exact.or_else(stretched) {
+        return zone(count, Some(fields));
+    }
+    // Damaged: adjacent lines that nothing else looks like.
+    let first = lines.first().is_some_and(|(_, line)| line::is_of_a_zone(line));
+    let damaged = lines.iter().take_while(|(_, line)| line::is_beside_one(line)).take(3).count();
+    if first && damaged >= 2 { zone(damaged, None) } else { None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Machine-readable zones: found in what was read, and taken out of it.
+//!
+//! A zone is a passport in two lines, made to be copied by machines. Its fields lie encrypted; so that they do not lie beside
+//! that in clear, its lines are blanked out of the text and of the layout, and by that of the excerpt, the search, hOCR and the
+//! text behind a searchable PDF.
+
+use std::collections::BTreeSet;
+
+use docfleet_events::MrzOutcome;
+use docfleet_mrz::{Day, Fields, Zone, find, normalized};
+use serde::{Deserialize, Serialize};
+
+use crate::{layout::PageLayout, reading::Reading};
+
+/// What stands in a text where a zone was.
+pub const BLANKED: &str = "[machine-readable zone]";
+
+/// Of a zone's line that was torn: fewer characters say nothing.
+const PIECE_CHARS_MIN: usize = 4;
+
+/// A zone of a page, as it is sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageZone {
+    /// From 1.
+    pub page: u32,
+    /// None when it was too damaged to say.
+    pub fields: Option<Fields>,
+}
+
+/// Takes the zones out of all pages. `today` decides their centuries.
+pub fn take_out(reading: &mut Reading, today: Day) -> Vec<PageZone> {
+    let mut found = Vec::new();
+    for (number, page) in reading.numbered_mut() {
+        let of_text = find(&page.text, today);
+        let laid_out = page.layout.as_ref().map(text_of).unwrap_or_default();
+        let of_layout = find(&laid_out, today);
+        if of_text.is_empty() && of_layout.is_empty() {
+            continue;
+        }
+        // The two may differ in how they break lines; what is a zone's line in one is it in the other.
+        let mut lines = lines_of(&page.text, &of_text);
+        lines.append(&mut lines_of(&laid_out, &of_layout));
+        page.text = without(&page.text, &lines);
+        if let Some(layout) = &mut page.layout {
+            layout.lines.retain(|line| !is_of(&lines, &line.text()));
+        }
+        let all_valid = |zones: &[Zone]| !zones.is_empty() && zones.iter().all(Zone::is_valid);
+        let by_layout = of_text.is_empty() || (all_valid(&of_layout) && !all_valid(&of_text));
+        let zones = if by_layout { of_layout } else { of_text };
+        found.extend(zones.into_iter().map(|zone| PageZone { page: number, fields: zone.fields }));
+    }
+    found
+}
+
+/// Valid is a document all of whose zones are.
+pub fn outcome(zones: &[PageZone]) -> MrzOutcome {
+    let is_valid = |zone: &PageZone| zone.fields.as_ref().is_some_and(Fields::is_valid);
+    match zones {
+        [] => MrzOutcome::Absent,
+        all if all.iter().all(is_valid) => MrzOutcome::Valid,
+        _ => MrzOutcome::Invalid,
+    }
+}
+
+fn text_of(layout: &PageLayout) -> String {
+    layout.lines.iter().map(crate::layout::Line::text).collect::<Vec<_>>().join("\n")
+}
+
+fn lines_of(text: &str, zones: &[Zone]) -> BTreeSet<String> {
+    let is_in = |index: usize| zones.iter().any(|zone| zone.lines.contains(&index));
+    let lines = text.split('\n').enumerate().filter(|(index, line)| is_in(*index) && !line.trim().is_empty());
+    lines.map(|(_, line)| normalized(line)).filter(|line| !line.is_empty()).collect()
+}
+
+/// Whether this is a line of a zone, or a piece of one.
+fn is_of(zone_lines: &BTreeSet<String>, line: &str) -> bool {
+    let line = normalized(line);
+    let is_piece = |whole: &String| line.len() >= PIECE_CHARS_MIN && line.contains('<') && whole.contains(&line);
+    zone_lines.contains(&line) || zone_lines.iter().any(is_piece)
+}
+
+fn without(text: &str, zone_lines: &BTreeSet<String>) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for line in text.split('\n') {
+        if !is_of(zone_lines, line) {
+            kept.push(line);
+        } else if kept.iter().rfind(|line| !line.trim().is_empty()) != Some(&BLANKED) {
+            kept.push(BLANKED);
+        }
+    }
+    kept.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use docfleet_events::TextSource;
+
+    use super::*;
+    use crate::{
+        Kind,
+        layout::{Line, Word},
+        reading::{Page, excerpt},
+    };
+
+    const TODAY: Day = Day { year: 2026, month: 11, day: 25 };
+    const FIRST: &str = "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<";
+    const SECOND: &str = "L898902C36UTO7408122F1204159ZE184226B<<<<<10";
+
+    fn layout(lines: &[&str]) -> PageLayout {
+        let word = |text: &str| Word { left: 1, top: 1, width: 9, height: 9, confidence: None, text: text.to_owned() };
+        let lines = lines.iter().filter_map(|line| Line::around(line.split(' ').map(word).collect())).collect();
+        PageLayout { number: 1, width: 10, height: 10, dpi: 72, rotation: 0, skew: 0.0, language: None, lines }
+    }
+
+    fn reading(text: &str, layout: Option<PageLayout>) -> Reading {
+        let mut reading = Reading::of("5", "22", Kind::Picture);
+        let page = Page { source: TextSource::Ocr, confidence: None, words: 3, text: text.to_owned(), layout };
+        reading.add(1, Ok(page));
+        reading
+    }
+
+    #[test]
+    fn nothing_of_a_zone_is_left_in_text_layout_and_excerpt() {
+        let text = format!("PASSPORT\n\n{FIRST}\n\n{SECOND}\n\nend");
+        let spaced = SECOND.replace("UTO", " UT0 ");
+        let mut reading = reading(&text, Some(layout(&["PASSPORT", FIRST, &spaced, "end"])));
+        let zones = take_out(&mut reading, TODAY);
+        assert_eq!(outcome(&zones), MrzOutcome::Valid);
+        assert_eq!(zones[0].fields.as_ref().unwrap().document_number, "L898902C3");
+        assert_eq!(reading.text(), format!("PASSPORT\n\n{BLANKED}\n\n\nend"));
+        assert_eq!(excerpt(&reading.text()).unwrap(), format!("PASSPORT {BLANKED} end"));
+        let words: Vec<&str> = reading.layouts().flat_map(PageLayout::words).map(|word| word.text.as_str()).collect();
+        assert_eq!(words, ["PASSPORT", "end"]);
+    }
+
+    #[test]
+    fn a_zone_that_only_the_layout_shows_in_lines_is_taken_out_too() {
+        let torn = FIRST.replace("<<ANNA", "<<\nANNA");
+        let mut reading = reading(&format!("{torn}\n{SECOND}"), Some(layout(&[FIRST, SECOND])));
+        assert_eq!(outcome(&take_out(&mut reading, TODAY)), MrzOutcome::Valid);
+        assert_eq!(reading.text(), BLANKED);
+        assert_eq!(reading.layouts().flat_map(PageLayout::words).count(), 0);
+    }
+
+    #[test]
+    fn one_zone_that_can_not_be_relied_on_makes_the_document_so() {
+        let wrong = SECOND.replace("740812", "740813");
+        let mut both = reading(&format!("{FIRST}\n{SECOND}\n\n{FIRST}\n{wrong}"), None);
+        let zones = take_out(&mut both, TODAY);
+        assert_eq!((zones.len(), outcome(&zones)), (2, MrzOutcome::Invalid));
+        let mut none = reading("Sehr geehrte Frau", None);
+        assert_eq!(outcome(&take_out(&mut none, TODAY)), MrzOutcome::Absent);
+        assert_eq!(none.text(), "Sehr geehrte Frau");
+    }
+}
