@@ -175,6 +175,7 @@ async fn unique_now(connection: &mut PgConnection, heir: Uuid) -> Result<Option<
             mime: row.mime,
             file_name: row.file_name,
             blob: BlobRef { key: row.blob_key, size_bytes: row.size_bytes },
+            searchable_pdf: false,
         };
         Draft::first(event, &row.tenant, &row.region, None)
     }))
