@@ -34,6 +34,9 @@ CREATE TABLE documents.erasures (
 CREATE INDEX erasures_unfinished ON documents.erasures (region, next_try_at) WHERE finished_at IS NULL;
 CREATE INDEX erasures_by_tenant ON documents.erasures (tenant, erased_at DESC);
 
+-- For retention: the oldest first.
+CREATE INDEX documents_by_age ON documents.documents (created_at, id);
+
 -- The view's tombstone: with it the row holds nothing but ids.
 ALTER TABLE views.document_view ADD COLUMN erased_at timestamptz;
 
@@ -138,9 +141,7 @@ BEGIN
         UPDATE documents.contents c SET first_document = heir WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 AND heir IS NOT NULL;
         DELETE FROM documents.contents c WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 AND heir IS NULL;
     END IF;
-    IF to_regclass('documents.scans') IS NOT NULL THEN
-        DELETE FROM documents.scans s WHERE s.document_id = of_document;
-    END IF;
+    DELETE FROM documents.scans s WHERE s.document_id = of_document;
     INSERT INTO documents.erasures AS e (document_id, tenant, region, reason, erased_by, sha256)
     VALUES (of_document, d.tenant, d.region, why, by_whom, d.sha256)
     RETURNING e.erased_at INTO erased_at;

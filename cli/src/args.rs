@@ -7,6 +7,7 @@ use crate::{
     blobs::BlobsArgs,
     commands::{CommandsArgs, DrainArgs, DropArgs, LetFailArgs, PauseArgs, ResumeArgs, ThrottleArgs},
     dlq::DlqArgs,
+    documents::DocumentsArgs,
     leases::LeasesArgs,
     listen::ListenArgs,
     parked::ParkedArgs,
@@ -67,6 +68,8 @@ pub enum Command {
     Status(StatusArgs),
     /// List, group, show, replay or purge dead letters.
     Dlq(DlqArgs),
+    /// Erase documents, by name or by age; hold those that must stay.
+    Documents(DocumentsArgs),
     /// Show which old rows of outbox and inbox go, and when; --apply does it now.
     Retention(RetentionArgs),
     /// Stop a consumer, or a topic, partition, tenant or key of it, for a while.

@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use docfleet_blobs::BlobsConfig;
+use docfleet_events::erasure::ErasureConfig;
 use docfleet_outbox::{RegistryConfig, RetentionConfig};
 use figment::{
     Figment,
@@ -21,6 +22,7 @@ pub struct Config {
     pub kafka_client: BTreeMap<String, String>,
     pub registry: RegistryConfig,
     pub retention: RetentionConfig,
+    pub erasure: ErasureConfig,
     /// Base of the document API, without a slash at the end.
     pub api_url: String,
     pub blobs: BlobsConfig,
@@ -103,6 +105,7 @@ impl Config {
             kafka_client: kafka.client,
             registry: section(figment, "registry")?,
             retention: section(figment, "retention")?,
+            erasure: section(figment, "erasure")?,
             api_url: format!("http://{}", section::<Api>(figment, "api")?.listen),
             blobs: section(figment, "blobs")?,
             region: section::<Service>(figment, "service")?.region,

@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod consumer;
 mod dlq;
+mod documents;
 mod error;
 mod interrupt;
 mod leases;
@@ -58,6 +59,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Submit(args) => output::show(&submit::run(&config, &args).await?, json),
         Command::Listen(args) => listen::run(&config, &args, json).await,
         Command::Status(args) => status::run(&config, &args, json).await,
+        Command::Documents(args) => documents::run(&config, &args, json).await,
         Command::Retention(args) => output::show(&retention::run(&config, &args).await?, json),
         Command::Pause(args) => commands::pause(&config, &args, json).await,
         Command::Resume(args) => commands::resume(&config, &args, json).await,

@@ -7,6 +7,7 @@ mod commands;
 mod crowd;
 mod dlq;
 mod dlq_groups;
+mod erasure;
 mod exit_codes;
 mod fake_api;
 mod fleet;

@@ -62,7 +62,7 @@ pub fn document(number: usize) -> Document {
 }
 
 /// One page with a text layer (ISO 32000-1, 7.5).
-fn pdf(words: &str) -> Vec<u8> {
+pub(crate) fn pdf(words: &str) -> Vec<u8> {
     let content = format!("BT /F1 12 Tf 40 740 Td ({}) Tj ET", words.trim());
     let objects = [
         "<</Type/Catalog/Pages 2 0 R>>".to_owned(),
@@ -87,7 +87,7 @@ fn pdf(words: &str) -> Vec<u8> {
 }
 
 /// A scan of one line, with a comment that makes its content unique.
-fn png(number: usize) -> Vec<u8> {
+pub(crate) fn png(number: usize) -> Vec<u8> {
     const LINE: &[u8] = include_bytes!("line.png");
     // After the signature and IHDR (PNG, 2nd edition, §5.2 and §11.2.2): a file that is cut off later keeps it.
     let (head, rest) = LINE.split_at(8 + 25);
@@ -97,7 +97,7 @@ fn png(number: usize) -> Vec<u8> {
     [head, &length, &chunk, &crc32(&chunk).to_be_bytes(), rest].concat()
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
     })

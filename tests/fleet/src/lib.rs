@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 pub mod checks;
+pub mod corpus;
 pub mod documents;
 pub mod fault;
 pub mod faults;

@@ -1,16 +1,23 @@
 use std::{sync::Arc, time::Duration};
 
 use docfleet_blobs::{Blobs, BlobsConfig, content_hash};
-use docfleet_events::{DocumentInfectionFound, DocumentUploaded, DocumentVirusScanned, ScanVerdict};
+use docfleet_events::{
+    DocumentInfectionFound, DocumentUploaded, DocumentVirusScanned, ScanVerdict, erasure::erased_of,
+};
 use docfleet_outbox::Outbox;
 use docfleet_pipeline::{
     Failure, Handler, KafkaConfig, Message, Outcome, Policy, Recorded, Settlement, Setup, WorkContext, Worked,
     of_database,
 };
+use uuid::Uuid;
 
 use crate::{
-    ClamdConfig, Engines, Error, Finding, Rescan, Scanner, engines::Purpose, failing::reason, metric, reply::Answer,
-    scans,
+    ClamdConfig, Engines, Error, Finding, Rescan, Scanner,
+    engines::Purpose,
+    failing::reason,
+    metric,
+    reply::Answer,
+    scans::{self, Scanned},
 };
 
 /// Above clamd's `MaxScanTime` (120 s) and the time to send the largest document.
@@ -50,12 +57,13 @@ impl AvScan {
 
 impl Handler for AvScan {
     type In = DocumentUploaded;
-    type Finding = Finding;
+    /// None: its bytes are not there. The document was erased meanwhile, or something is wrong.
+    type Finding = Option<Finding>;
 
     /// Again, as after a hole in the engine: a verdict is an event, and a second one is a second event.
     const POLICY: Policy = Policy::UNORDERED.with_costly_work(SCAN_DEADLINE).repeatable();
 
-    async fn work(&self, message: &Message<DocumentUploaded>, context: &WorkContext) -> Outcome<Finding> {
+    async fn work(&self, message: &Message<DocumentUploaded>, context: &WorkContext) -> Outcome<Option<Finding>> {
         let blobs = &self.scanner.blobs;
         blobs.admits(&message.meta.region).map_err(|e| Error::Content(e).classified())?;
         let stated = &message.event.blob;
@@ -65,19 +73,34 @@ impl Handler for AvScan {
             return Err(Failure::poison(reason::BLOB_KEY_INVALID, detail));
         }
         let scanning = self.scanner.scan(&stated.key, stated.size_bytes, Purpose::Fresh, context.deadline);
-        scanning.await.map_err(Error::classified)
+        match scanning.await {
+            Err(Error::Content(docfleet_blobs::Error::NotFound)) => Ok(None),
+            scanned => scanned.map(Some).map_err(Error::classified),
+        }
     }
 
-    async fn record(&self, batch: &[Worked<DocumentUploaded, Finding>], settlement: &mut Settlement<'_>) -> Recorded {
-        scans::record(settlement.connection(), batch).await.map_err(|e| of_database(&e))?;
-        for worked in batch {
-            settlement.emit(&worked.message, scanned(&worked.message.event, &worked.finding));
+    async fn record(
+        &self,
+        batch: &[Worked<DocumentUploaded, Option<Finding>>],
+        settlement: &mut Settlement<'_>,
+    ) -> Recorded {
+        let documents: Vec<Uuid> = batch.iter().map(|worked| worked.message.event.document_id).collect();
+        let erased = erased_of(settlement.connection(), &documents).await.map_err(|e| of_database(&e))?;
+        let living = batch.iter().filter(|worked| !erased.contains(&worked.message.event.document_id));
+        let gone = || Error::Content(docfleet_blobs::Error::NotFound).classified();
+        let living: Vec<Scanned<'_>> = living
+            .map(|Worked { message, finding }| Ok((message, finding.as_ref().ok_or_else(gone)?)))
+            .collect::<Result<_, Failure>>()?;
+        scans::record(settlement.connection(), &living).await.map_err(|e| of_database(&e))?;
+        for (message, finding) in living {
+            settlement.emit(message, scanned(&message.event, finding));
         }
         Ok(())
     }
 
-    async fn committed(&self, batch: &[Worked<DocumentUploaded, Finding>]) {
+    async fn committed(&self, batch: &[Worked<DocumentUploaded, Option<Finding>>]) {
         for Worked { message, finding } in batch {
+            let Some(finding) = finding else { continue };
             let (verdict, reason) = match &finding.answer {
                 Answer::Clean => ("clean", ""),
                 Answer::Infected { .. } => ("infected", ""),

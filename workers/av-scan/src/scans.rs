@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use docfleet_events::DocumentUploaded;
-use docfleet_pipeline::Worked;
+use docfleet_pipeline::Message;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -34,23 +34,21 @@ pub struct Place {
     pub document: Uuid,
 }
 
+/// A message and what was found out.
+pub type Scanned<'b> = (&'b Message<DocumentUploaded>, &'b Finding);
+
 /// Writes down the verdicts of one settlement. An infection is never taken back by a repeated upload event.
-pub async fn record(
-    connection: &mut PgConnection,
-    batch: &[Worked<DocumentUploaded, Finding>],
-) -> Result<(), sqlx::Error> {
+pub async fn record(connection: &mut PgConnection, batch: &[Scanned<'_>]) -> Result<(), sqlx::Error> {
     // One row for a document, in the order of their ids: an upsert can not touch a row twice, and two settlements lock
     // their rows in one order.
-    let mut rows: BTreeMap<Uuid, &Worked<DocumentUploaded, Finding>> = BTreeMap::new();
-    for worked in batch {
-        let row = rows.entry(worked.message.event.document_id).or_insert(worked);
-        if row.finding.answer == Answer::Clean {
-            *row = worked;
+    let mut rows: BTreeMap<Uuid, Scanned<'_>> = BTreeMap::new();
+    for scanned in batch {
+        let row = rows.entry(scanned.0.event.document_id).or_insert(*scanned);
+        if row.1.answer == Answer::Clean {
+            *row = *scanned;
         }
     }
-    let column = |of: fn(&Worked<DocumentUploaded, Finding>) -> String| -> Vec<String> {
-        rows.values().map(|worked| of(worked)).collect()
-    };
+    let column = |of: fn(&Scanned<'_>) -> String| -> Vec<String> { rows.values().map(of).collect() };
     sqlx::query(
         r"INSERT INTO documents.scans AS s (document_id, tenant, region, blob_key, size_bytes, verdict, signature, engine,
                                             database, database_number, event_id)
@@ -64,16 +62,16 @@ pub async fn record(
            WHERE s.verdict <> 'infected'",
     )
     .bind(rows.keys().copied().collect::<Vec<_>>())
-    .bind(column(|w| w.message.meta.tenant.clone()))
-    .bind(column(|w| w.message.meta.region.clone()))
-    .bind(column(|w| w.message.event.blob.key.clone()))
-    .bind(rows.values().map(|w| w.message.event.blob.size_bytes).collect::<Vec<_>>())
-    .bind(column(|w| verdict(&w.finding.answer).to_owned()))
-    .bind(rows.values().map(|w| signature(&w.finding.answer)).collect::<Vec<_>>())
-    .bind(column(|w| w.finding.version.engine.clone()))
-    .bind(column(|w| w.finding.version.database.clone()))
-    .bind(rows.values().map(|w| w.finding.version.database_number()).collect::<Vec<_>>())
-    .bind(rows.values().map(|w| w.message.meta.event_id).collect::<Vec<_>>())
+    .bind(column(|w| w.0.meta.tenant.clone()))
+    .bind(column(|w| w.0.meta.region.clone()))
+    .bind(column(|w| w.0.event.blob.key.clone()))
+    .bind(rows.values().map(|w| w.0.event.blob.size_bytes).collect::<Vec<_>>())
+    .bind(column(|w| verdict(&w.1.answer).to_owned()))
+    .bind(rows.values().map(|w| signature(&w.1.answer)).collect::<Vec<_>>())
+    .bind(column(|w| w.1.version.engine.clone()))
+    .bind(column(|w| w.1.version.database.clone()))
+    .bind(rows.values().map(|w| w.1.version.database_number()).collect::<Vec<_>>())
+    .bind(rows.values().map(|w| w.0.meta.event_id).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

@@ -3,6 +3,7 @@ use std::time::Duration;
 use docfleet_blobs::{Blobs, BlobsConfig, content_key};
 use docfleet_events::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, EventMeta, TextOutcome, UnreadPage,
+    erasure::erased_of,
     trail::{self, Action, Entry},
 };
 use docfleet_mrz::Day;
@@ -12,6 +13,7 @@ use docfleet_pipeline::{
 use docfleet_seal::Keys;
 use serde_json::json;
 use tokio::time::timeout_at;
+use uuid::Uuid;
 
 use crate::{
     Kind, OcrConfig, Unreadable,
@@ -36,6 +38,8 @@ pub struct Ocr {
 pub enum Finding {
     /// A duplicate or a refused file: its history ended with the fact that says so.
     NothingToRead,
+    /// Its bytes are not there: the document was erased meanwhile, or something is wrong.
+    Gone,
     Read(Box<Read>),
 }
 
@@ -48,6 +52,7 @@ pub struct Read {
 
 /// Also when an upgrade has replaced the file meanwhile: worker and child must be of one version.
 const OWN_BINARY: &str = "/proc/self/exe";
+const BLOB_GONE: &str = "blob-gone";
 /// For the blob and the text, beside the reading itself.
 const STORE_TIME: Duration = Duration::from_secs(60);
 /// Above what a document may take, so that a slow one is a fact before it is a failed try; what is left of it is for the
@@ -165,7 +170,10 @@ impl Handler for Ocr {
                 "the event's key is not the one of its tenant and content",
             ));
         }
-        let mut reading = self.read(event, context).await?;
+        let mut reading = match self.read(event, context).await {
+            Err(failure) if failure.reason == BLOB_GONE => return Ok(Finding::Gone),
+            read => read?,
+        };
         let zones = zone::take_out(&mut reading, day_of(&message.meta));
         let read = self.keep(&message.meta, event, &reading, &zones).await?;
         let outcome = reading.reason().map_or_else(|| "extracted".to_owned(), |reason| reason.to_string());
@@ -178,11 +186,19 @@ impl Handler for Ocr {
         batch: &[Worked<DocumentDeduplicated, Finding>],
         settlement: &mut Settlement<'_>,
     ) -> Recorded {
+        let documents: Vec<Uuid> = batch.iter().map(|worked| worked.message.event.document_id).collect();
+        let erased = erased_of(settlement.connection(), &documents).await.map_err(|e| of_database(&e))?;
         let mut entries = Vec::new();
         for Worked { message, finding } in batch {
-            if let Finding::Read(read) = finding {
-                entries.extend(read.trail(&message.meta));
-                settlement.emit(message, read.fact.clone());
+            match finding {
+                // What was stored of it is looked for once more.
+                _ if erased.contains(&message.event.document_id) => {}
+                Finding::NothingToRead => {}
+                Finding::Gone => return Err(of_blobs(docfleet_blobs::Error::NotFound)),
+                Finding::Read(read) => {
+                    entries.extend(read.trail(&message.meta));
+                    settlement.emit(message, read.fact.clone());
+                }
             }
         }
         trail::record(settlement.connection(), &entries).await.map_err(|e| of_database(&e))
@@ -216,7 +232,7 @@ fn day_of(meta: &EventMeta) -> Day {
 pub(crate) fn of_blobs(error: docfleet_blobs::Error) -> Failure {
     match error {
         // Events are written after their blobs, so it was deleted.
-        docfleet_blobs::Error::NotFound => Failure::poison("blob-gone", error),
+        docfleet_blobs::Error::NotFound => Failure::poison(BLOB_GONE, error),
         docfleet_blobs::Error::Config(_) => {
             Failure::poison("blob-key-invalid", "the event's tenant is not one of ours")
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod chaos;
+mod corpus;
 mod documents_are_true;
 mod guarantees;
 mod sources;

@@ -79,10 +79,10 @@ async fn one_host_after_the_other_may_die_and_the_documents_go_on() {
     let letter = message(&key, 8);
     for round in 0..3 {
         one.kill();
-        assert_eq!(worker.work(&letter, &context()).await.unwrap().answer, Answer::Clean, "{round}");
+        assert_eq!(worker.work(&letter, &context()).await.unwrap().unwrap().answer, Answer::Clean, "{round}");
         one.restart().await;
         two.kill();
-        assert_eq!(worker.work(&letter, &context()).await.unwrap().answer, Answer::Clean, "{round}");
+        assert_eq!(worker.work(&letter, &context()).await.unwrap().unwrap().answer, Answer::Clean, "{round}");
         two.restart().await;
     }
     one.kill();
@@ -90,7 +90,7 @@ async fn one_host_after_the_other_may_die_and_the_documents_go_on() {
     let away = worker.work(&letter, &context()).await.unwrap_err();
     assert_eq!((away.class, away.reason), (Class::Unavailable, "engine-unavailable"));
     two.restart().await;
-    assert_eq!(worker.work(&letter, &context()).await.unwrap().answer, Answer::Clean, "one is enough");
+    assert_eq!(worker.work(&letter, &context()).await.unwrap().unwrap().answer, Answer::Clean, "one is enough");
 }
 
 /// Passes the self-test, and breaks off over every document. Counts these.

@@ -50,7 +50,8 @@ impl Store {
     }
 
     async fn work(&self, config: &ClamdConfig, key: &str, size_bytes: i64) -> Outcome<Finding> {
-        AvScan::over(self.blobs.clone(), config).work(&message(key, size_bytes), &context()).await
+        let worked = AvScan::over(self.blobs.clone(), config).work(&message(key, size_bytes), &context()).await;
+        worked.map(|finding| finding.expect("its bytes are there"))
     }
 }
 

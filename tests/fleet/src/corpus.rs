@@ -1,0 +1,42 @@
+//! Documents as strangers send them, each with the outcome it must have: docs/corpus.md. All are made here, the same each time.
+
+mod forms;
+mod make;
+mod pictures;
+mod table;
+
+pub use table::all;
+
+/// What must become of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The API says no: status and type of the problem.
+    NotAccepted(u16, &'static str),
+    /// Its text holds the words "document" or "text".
+    Read,
+    Infected,
+    /// By the antivirus stage, with its reason.
+    Unscannable(&'static str),
+    /// By dedup, with its reason.
+    Refused(&'static str),
+    /// By ocr, with its reason.
+    Unreadable(&'static str),
+    /// Either is right: cut off, it may be whole enough.
+    ReadOrUnreadable(&'static [&'static str]),
+}
+
+/// A document of the corpus.
+pub struct Case {
+    pub row: &'static str,
+    /// As it is sent, byte for byte; it may hold anything.
+    pub file_name: Vec<u8>,
+    pub mime: &'static str,
+    pub content: Content,
+    pub outcome: Outcome,
+}
+
+pub enum Content {
+    Bytes(Vec<u8>),
+    /// So many zeros, without that anybody holds them.
+    Zeros(u64),
+}
