@@ -1,5 +1,7 @@
 //! What a child can say that was taken over, and what a document can be.
 
+#![allow(clippy::expect_used)]
+
 use docfleet_fuzz::Target;
 
 use crate::{
