@@ -38,7 +38,7 @@ pub struct Filter {
 
 /// Seconds: of Unix time, or, negative, before now by the database's clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moment(f64);
+pub struct Moment(pub f64);
 
 impl Serialize for Moment {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
