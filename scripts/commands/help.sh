@@ -16,6 +16,7 @@ usage() {
     ./dev chaos [--rounds N]    the fleet while its processes and Kafka are killed
     ./dev simulate [--seeds N]  simulated worlds under every fault, each made by its seed; no servers
     ./dev bench pipeline        messages a second, against bare clients
+    ./dev bench scan            documents a second through clamd, against its own client
     ./dev fresh                 both first commands in a clean Debian, as a new user would
     ./dev servers …             servers of a state of your own; for tests that kill them
     ./dev clean                 throw away all that ./dev made here

@@ -70,12 +70,17 @@ fn flate_pdf(content: &[u8]) -> Vec<u8> {
     pdf(&miniz_oxide::deflate::compress_to_vec_zlib(content, 6), "/Filter /FlateDecode")
 }
 
-/// One file, stored, of less than 128 bytes.
-fn seven_zip(content: &[u8]) -> Vec<u8> {
+/// One file, stored, of less than 128 bytes. Its sum stands with the file, or as lawfully with its folder, where the engine
+/// does not look for it, and then not at the file either.
+fn seven_zip(content: &[u8], sum_of_folder: bool) -> Vec<u8> {
     let size = u8::try_from(content.len()).unwrap();
-    let mut header = vec![1, 4, 6, 0, 1, 9, size, 0, 7, 11, 1, 0, 1, 1, 0, 12, size, 10, 1];
-    header.extend(crc32(content).to_le_bytes());
-    header.extend([0, 0, 5, 1, 17, 5, 0, b'a', 0, 0, 0, 0, 0]);
+    let sum = [&[10, 1][..], &crc32(content).to_le_bytes()].concat();
+    let mut header = vec![1, 4, 6, 0, 1, 9, size, 0, 7, 11, 1, 0, 1, 1, 0, 12, size];
+    match sum_of_folder {
+        true => header.extend([&sum[..], &[0]].concat()),
+        false => header.extend([&[0, 8][..], &sum, &[0]].concat()),
+    }
+    header.extend([0, 5, 1, 17, 5, 0, b'a', 0, 0, 0, 0, 0]);
     let mut start = u64::from(size).to_le_bytes().to_vec();
     start.extend((header.len() as u64).to_le_bytes());
     start.extend(crc32(&header).to_le_bytes());
@@ -136,7 +141,7 @@ async fn the_test_file_is_found_wherever_the_engine_looks() {
         ("in a tar file", tar("a.com", &virus), Infected),
         ("in gzip", gzip(&virus), Infected),
         ("in a packed tar file", gzip(&tar("a.com", &virus)), Infected),
-        ("in 7-Zip", seven_zip(&virus), Infected),
+        ("in 7-Zip", seven_zip(&virus, false), Infected),
         ("in an e-mail", e_mail(&virus), Infected),
         ("in an e-mail in a ZIP", zip(&[packed("mail.eml", &e_mail(&virus))]), Infected),
         ("in a PDF", pdf(&virus, ""), Infected),
@@ -180,7 +185,8 @@ async fn what_the_engine_passes_over_in_silence_is_not_clean() {
             Not("archive-not-covered"),
         ),
         ("a cabinet", [&b"MSCF\0\0\0\0"[..], &[0; 60]].concat(), Not("archive-not-covered")),
-        ("harmless 7-Zip", seven_zip(b"letter"), Not("archive-not-covered")),
+        ("7-Zip with its sum elsewhere", seven_zip(&virus, true), Not("archive-not-covered")),
+        ("harmless 7-Zip", seven_zip(b"letter", false), Not("archive-not-covered")),
         ("harmless gzip", gzip(b"letter"), Not("archive-not-covered")),
         ("LZMA in a ZIP", zip(&[Entry { method: 14, ..Entry::honest("a", &virus) }]), NotClean),
         ("ZIP64", zip(&[Entry { zip64: true, ..Entry::honest("a", &virus) }]), Not("archive-not-covered")),
