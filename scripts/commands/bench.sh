@@ -27,21 +27,30 @@ usage() {
     A cold start of projection-builder on 250,000, 500,000 and 1,000,000 waiting messages: the rate, whether it is linear, and
     what the process has in memory meanwhile.
 
+./dev bench scan [ARGUMENT…]
+    Small documents a second through av-scan's engine (INSTREAM, from the blob store), against clamdscan --multiscan over the
+    same files and the same clamd, by turns in one run; prints the figures and their ratios. Built for release.
+
 Exit code: 0, or 1 when a measurement failed.
 TEXT
 }
 
 run() {
     local what=${1:-}
-    [[ $what =~ ^(pipeline|relay|rebuild|backlog)$ ]] || usage_error 'what shall be measured? There are: pipeline, relay, rebuild, backlog'
+    [[ $what =~ ^(pipeline|relay|rebuild|backlog|scan)$ ]] ||
+        usage_error 'what shall be measured? There are: pipeline, relay, rebuild, backlog, scan'
     shift
     state_open bench
     state_lock
     any_running "${SERVERS[@]}" || servers_forget
     at_exit servers_down
     checkout_is_usable
-    install_missing
-    fetch_servers
+    if [[ $what == scan ]]; then
+        install_missing 'program clamdscan | clamdscan'
+    else
+        install_missing
+        fetch_servers
+    fi
     servers_ports
     ports_save
     "bench_$what" "$@"
@@ -108,4 +117,16 @@ bench_relay() {
     DOCFLEET_CONFIG=$STATE/$CONFIG_NAME attend "${BIN%/debug}/release/bench-relay" --relay "${BIN%/debug}/release/outbox-relay" \
         "${peer[@]}" --markdown "$STATE/relay.md" "$@"
     note "written to ${STATE#"$ROOT"/}/relay.md"
+}
+
+bench_scan() {
+    step 'building for release'
+    (cd "$ROOT" && attend without_lock cargo build --locked --release -p load-tests --bin bench-scan) || die 'the build failed'
+    step 'starting clamd'
+    # Each document is new to an engine: what it remembers of files that it has seen would be measured otherwise.
+    CLAMD_MORE='DisableCache yes'
+    (server_up clamd) || die 'clamd did not start'
+    fleet_find
+    step 'measuring'
+    attend "${BIN%/debug}/release/bench-scan" --address "127.0.0.1:${PORT[clamd]}" --clamd-config "$STATE/clamd/clamd.conf" "$@"
 }

@@ -17,6 +17,7 @@ usage() {
     ./dev simulate [--seeds N]  simulated worlds under every fault, each made by its seed; no servers
     ./dev fuzz [TARGET…]        hostile bytes for whatever reads a stranger's; no servers
     ./dev bench pipeline        messages a second, against bare clients
+    ./dev bench scan            documents a second through clamd, against its own client
     ./dev fresh                 both first commands in a clean Debian, as a new user would
     ./dev servers …             servers of a state of your own; for tests that kill them
     ./dev clean                 throw away all that ./dev made here

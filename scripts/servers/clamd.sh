@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # ClamAV's daemon with the signature file of this repository: no download, up in a moment.
 
+# Further settings, for a bench.
+CLAMD_MORE=
+
 clamd_ports() { port_for clamd "$STATE/clamd"; }
 
 # The settings are those of deploy/clamav; address and directories are this machine's.
@@ -12,6 +15,7 @@ clamd_prepare() {
         cat "$ROOT/deploy/clamav/clamd.conf"
         printf '\nTCPAddr 127.0.0.1\nTCPSocket %s\n' "${PORT[clamd]}"
         printf 'DatabaseDirectory "%s"\nTemporaryDirectory "%s"\n' "$dir/data" "$dir/tmp"
+        printf '%s\n' "$CLAMD_MORE"
     } >"$dir/clamd.conf"
 }
 
@@ -19,7 +23,8 @@ clamd_prepare() {
 # the system's own daemon.
 clamd_launch() {
     cp -f "$(command -v clamd)" "$STATE/clamd/clamd"
-    launch "$STATE/clamd" "$STATE/clamd/clamd" --foreground --config-file="$STATE/clamd/clamd.conf"
+    # It tells the date of its signatures in its own zone.
+    launch "$STATE/clamd" env TZ=UTC "$STATE/clamd/clamd" --foreground --config-file="$STATE/clamd/clamd.conf"
 }
 
 clamd_ready() { answers "${PORT[clamd]}" 'zPING\0' 504f4e4700; }

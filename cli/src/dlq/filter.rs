@@ -38,7 +38,7 @@ pub struct Filter {
 
 /// Seconds: of Unix time, or, negative, before now by the database's clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moment(pub f64);
+pub struct Moment(f64);
 
 impl Moment {
     pub fn seconds(self) -> f64 {

@@ -5,87 +5,161 @@ use super::*;
 
 use super::sample::{Entry, zip};
 
-const LIMITS: Limits = Limits { member_bytes_max: 1_000, total_bytes_max: 1_500 };
+const LIMITS: Limits = Limits { member_bytes_max: 3_000, total_bytes_max: 4_500 };
+const NOT_COVERED: Option<Unscannable> = Some(Unscannable::ArchiveNotCovered);
+const TOO_MUCH: Option<Unscannable> = Some(Unscannable::LimitsExceeded);
 
-fn verdict_in_chunks(bytes: &[u8], chunk: usize) -> Option<Unscannable> {
-    let mut sentinel = Sentinel::default();
-    bytes.chunks(chunk).for_each(|chunk| sentinel.observe(chunk));
+fn verdict_in_pieces(bytes: &[u8], piece: usize, limits: Limits) -> Option<Unscannable> {
+    let mut sentinel = Sentinel::new(limits);
+    bytes.chunks(piece).for_each(|piece| sentinel.observe(piece));
     assert_eq!(sentinel.seen_bytes(), bytes.len() as u64);
-    sentinel.verdict(LIMITS)
+    sentinel.verdict()
 }
 
 fn verdict(bytes: &[u8]) -> Option<Unscannable> {
-    let whole = verdict_in_chunks(bytes, usize::MAX);
-    for chunk in [1, 3, 25, 26, 27] {
-        assert_eq!(verdict_in_chunks(bytes, chunk), whole, "in chunks of {chunk}");
+    let whole = verdict_in_pieces(bytes, usize::MAX, LIMITS);
+    for piece in [1, 3, 25, 26, 27] {
+        assert_eq!(verdict_in_pieces(bytes, piece, LIMITS), whole, "in pieces of {piece}");
     }
     whole
+}
+
+fn deflated<'a>(name: &'a str, bytes: &'a [u8]) -> Entry<'a> {
+    Entry { method: 8, ..Entry::honest(name, bytes) }
 }
 
 #[test]
 fn an_ordinary_archive_and_what_is_none_pass() {
     assert_eq!(verdict(&zip(&[Entry::honest("word/document.xml", b"<w/>"), Entry::honest("b", &[0; 900])])), None);
+    assert_eq!(verdict(&zip(&[deflated("a", &[7; 2_900]), deflated("b/", b""), Entry::honest("c/", b"")])), None);
+    assert_eq!(verdict(&zip(&[Entry { flags: 8, ..deflated("streamed", &[7; 900]) }, Entry::honest("b", b"b")])), None);
     assert_eq!(verdict(&zip(&[])), None);
     assert_eq!(verdict(b""), None);
+    assert_eq!(verdict(b"P"), None);
     assert_eq!(verdict(b"%PDF-1.7 and PK\x05\x06 in the middle of a text that goes on"), None);
 }
 
 #[test]
 fn members_that_the_engine_passes_over_are_not_covered() {
     let hidden = |entry| verdict(&zip(&[Entry::honest("a", b"a"), entry]));
-    assert_eq!(hidden(Entry { zip64: true, ..Entry::honest("b", b"b") }), Some(Unscannable::ArchiveNotCovered));
-    assert_eq!(hidden(Entry { method: 14, ..Entry::honest("b", b"b") }), Some(Unscannable::ArchiveNotCovered));
-    assert_eq!(hidden(Entry::honest("inner.ZIP", b"b")), Some(Unscannable::ArchiveNotCovered));
-    assert_eq!(
-        hidden(Entry { claimed_bytes: Some(5), ..Entry::honest("b", &[0; 900]) }),
-        Some(Unscannable::ArchiveNotCovered)
-    );
+    assert_eq!(hidden(Entry { zip64: true, ..Entry::honest("b", b"b") }), NOT_COVERED);
+    assert_eq!(hidden(Entry { method: 14, ..Entry::honest("b", b"b") }), NOT_COVERED);
+    assert_eq!(hidden(Entry { claimed_bytes: Some(5), ..Entry::honest("b", &[0; 900]) }), NOT_COVERED);
+    assert_eq!(hidden(Entry { claimed_bytes: Some(u32::MAX), ..Entry::honest("b", b"") }), NOT_COVERED);
+    assert_eq!(hidden(Entry { flags: 8, ..Entry::honest("stored, of unknown length", b"b") }), NOT_COVERED);
     assert_eq!(hidden(Entry { flags: 1, ..Entry::honest("b", b"b") }), Some(Unscannable::Encrypted));
-    assert_eq!(hidden(Entry::honest("b", &[0; 1_001])), Some(Unscannable::LimitsExceeded));
-    assert_eq!(
-        hidden(Entry { claimed_bytes: Some(u32::MAX), ..Entry::honest("b", b"") }),
-        Some(Unscannable::ArchiveNotCovered)
-    );
-    let many = [Entry::honest("a", &[0; 800]), Entry::honest("b", &[0; 800])];
-    assert_eq!(verdict(&zip(&many)), Some(Unscannable::LimitsExceeded), "the sum counts");
+    assert_eq!(hidden(Entry::honest("b", &[0; 3_001])), TOO_MUCH);
+    assert_eq!(hidden(deflated("b", &[0; 3_001])), TOO_MUCH);
+    let many = [Entry::honest("a", &[0; 2_500]), Entry::honest("b", &[0; 2_500])];
+    assert_eq!(verdict(&zip(&many)), TOO_MUCH, "the sum counts");
+}
+
+#[test]
+fn a_directory_that_lies_plausibly_is_seen_through() {
+    let lie = |entry| verdict(&zip(&[Entry { claimed_bytes: Some(2_000), ..entry }]));
+    assert_eq!(lie(deflated("bomb", &[0; 2_001])), NOT_COVERED);
+    assert_eq!(lie(deflated("bomb", &[0; 100_000])), TOO_MUCH, "it ends where the limit is");
+    assert_eq!(lie(Entry { flags: 8, ..deflated("bomb", &[0; 100_000]) }), TOO_MUCH);
+}
+
+#[test]
+fn an_archive_under_an_innocent_name_is_looked_into() {
+    let inside = |inner: &[u8]| verdict(&zip(&[deflated("word/media/image1.png", inner)]));
+    assert_eq!(inside(&zip(&[deflated("xl/workbook.xml", b"<x/>")])), None, "a sheet in a letter");
+    assert_eq!(inside(&zip(&[Entry { zip64: true, ..Entry::honest("b", b"b") }])), NOT_COVERED);
+    assert_eq!(inside(&zip(&[deflated("b", &[0; 3_001])])), TOO_MUCH);
+    assert_eq!(inside(&zip(&[Entry { flags: 1, ..Entry::honest("b", b"b") }])), Some(Unscannable::Encrypted));
+    for start in [&b"Rar!\x1a\x07\0"[..], b"MSCF\0\0\0\0", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b\x08", b"BZh9"] {
+        assert_eq!(inside(start), NOT_COVERED, "{start:?}");
+        assert_eq!(verdict(start), NOT_COVERED, "{start:?} by itself");
+    }
+    let nested = |depth| (0..depth).fold(b"text".to_vec(), |inner, _| zip(&[Entry::honest("inner", &inner)]));
+    assert_eq!(verdict(&nested(3)), None);
+    assert_eq!(verdict(&nested(4)), NOT_COVERED);
+    let tar = [&[b'a'; 257][..], b"ustar\0", &[0; 249]].concat();
+    assert_eq!(inside(&tar), NOT_COVERED);
+}
+
+#[test]
+fn an_archive_in_an_e_mail_is_not_covered_and_a_text_that_mentions_one_is() {
+    assert_eq!(verdict(b"From: a@b\r\n\r\nUEsDBBQAAAAIAAAA\r\n"), NOT_COVERED);
+    assert_eq!(verdict(b"UEsDBBQAAAAIAAAA"), NOT_COVERED);
+    assert_eq!(verdict(b"From: a@b\n\nUmFyIRoHAQA=\n"), NOT_COVERED);
+    assert_eq!(verdict(b"An attachment that begins with UEsDB is a ZIP.\n"), None);
+}
+
+#[test]
+fn bytes_between_the_members_are_not_covered() {
+    let honest = zip(&[Entry::honest("a", b"a"), Entry::honest("b", b"b")]);
+    let second = honest.windows(4).skip(1).position(|at| at == LOCAL_HEADER).unwrap() + 1;
+    let mut gap = honest.clone();
+    gap.splice(second..second, *b"hidden");
+    for at in [0, 1] {
+        // The directory is told of its new place, so that only the gap is wrong.
+        let end = gap.len() - 22;
+        let start = number(&gap, end + 16, 4).unwrap() + 6 * u64::from(at == 0);
+        gap[end + 16..end + 20].copy_from_slice(&u32::try_from(start).unwrap().to_le_bytes());
+        assert_eq!(verdict(&gap), NOT_COVERED);
+    }
 }
 
 #[test]
 fn a_directory_that_does_not_describe_the_file_is_not_covered() {
     let honest = zip(&[Entry::honest("a", b"a")]);
-    let end = honest.len() - END_OF_DIRECTORY_BYTES;
+    let end = honest.len() - 22;
     for (at, byte) in [(end + 4, 1), (end + 8, 2), (end + 10, 2), (end + 12, 9), (end + 16, 0)] {
         let mut bent = honest.clone();
         bent[at] = byte;
-        assert_eq!(verdict(&bent), Some(Unscannable::ArchiveNotCovered), "byte {at}");
+        assert_eq!(verdict(&bent), NOT_COVERED, "byte {at}");
     }
-    assert_eq!(verdict(&honest[..honest.len() - 1]), Some(Unscannable::ArchiveNotCovered), "cut");
+    assert_eq!(verdict(&honest[..honest.len() - 1]), NOT_COVERED, "cut");
     let prefixed = [b"GIF89a".as_slice(), &honest].concat();
-    assert_eq!(verdict(&prefixed), Some(Unscannable::ArchiveNotCovered), "two files in one");
+    assert_eq!(verdict(&prefixed), NOT_COVERED, "two files in one");
+    let local_name = 30;
+    let mut renamed = honest.clone();
+    renamed[local_name] = b'x';
+    assert_eq!(verdict(&renamed), NOT_COVERED, "two names");
 }
 
 #[test]
 fn a_directory_beyond_the_tail_is_not_covered() {
     let names: Vec<String> = (0..6_000).map(|n| format!("member-{n}")).collect();
     let entries: Vec<_> = names.iter().map(|name| Entry::honest(name, b"")).collect();
-    assert_eq!(verdict_in_chunks(&zip(&entries), 8_192), Some(Unscannable::ArchiveNotCovered));
+    assert_eq!(verdict_in_pieces(&zip(&entries), 8_192, LIMITS), NOT_COVERED);
     let sevens = vec![7; 900_000];
-    let long = [Entry::honest("a", &sevens)];
     let limits = Limits { member_bytes_max: 1_000_000, total_bytes_max: 1_000_000 };
-    let mut sentinel = Sentinel::default();
-    zip(&long).chunks(8_192).for_each(|chunk| sentinel.observe(chunk));
-    assert_eq!(sentinel.verdict(limits), None, "a long file with a short directory is");
+    let long = zip(&[Entry::honest("a", &sevens)]);
+    assert_eq!(verdict_in_pieces(&long, 8_192, limits), None, "a long file with a short directory is");
+}
+
+#[test]
+fn names_of_any_kind_are_only_bytes() {
+    let long = "n".repeat(4_000);
+    for name in ["../../../../etc/passwd", "C:\\Windows\\x", "a\u{1}\u{1b}[2J\n", "\u{202e}gpj.exe", "", &long] {
+        assert_eq!(verdict(&zip(&[deflated(name, b"text")])), None, "{name:.40?}");
+    }
 }
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>(), chunk in 1_usize..64) {
-        verdict_in_chunks(&bytes, chunk);
-        let mut bent = zip(&[Entry::honest("a", b"a"), Entry::honest("bb", b"bb")]);
+    fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>(), piece in 1_usize..64) {
+        verdict_in_pieces(&bytes, piece, LIMITS);
+        let inner = zip(&[deflated("a", b"aaaaaaaaaaaaaaaa")]);
+        let mut bent = zip(&[deflated("a", &inner), Entry::honest("bb", b"bb"), Entry { flags: 8, ..deflated("c", b"cc") }]);
         if let Some(byte) = bytes.pop() {
             let at = at.index(bent.len());
             bent[at] = byte;
         }
-        verdict_in_chunks(&bent, chunk);
+        let in_pieces = verdict_in_pieces(&bent, piece, LIMITS);
+        prop_assert_eq!(verdict_in_pieces(&bent, usize::MAX, LIMITS), in_pieces, "however it is cut");
+    }
+
+    /// Whatever a member holds, it is unpacked here as it was packed.
+    #[test]
+    fn an_honest_archive_is_always_covered(content in proptest::collection::vec(any::<u8>(), 1..2_000), flags in prop_oneof![Just(0_u16), Just(8)], piece in 1_usize..300) {
+        let content = [&b"text "[..], &content].concat();
+        prop_assume!(!content.windows(5).any(|at| at == b"UEsDB"));
+        let archive = zip(&[Entry { flags, ..deflated("a", &content) }, Entry::honest("b", b"b")]);
+        prop_assert_eq!(verdict_in_pieces(&archive, piece, LIMITS), None);
     }
 }
