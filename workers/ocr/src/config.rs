@@ -25,8 +25,8 @@ pub struct OcrConfig {
     pub image_pixels_max: u64,
     /// A document with more text is unreadable, `too-large`.
     pub text_bytes_max: usize,
-    /// Pages without a usable text layer are rendered at this resolution. On noisy scans 200 is both faster and more
-    /// exact than 300.
+    /// The highest resolution at which a page is rendered. Most need half of it: a coarser picture is read faster, and a
+    /// noisy one more exactly. Small print is rendered once more.
     pub render_dpi: u32,
     /// Address space of a child, and of each tool that it runs.
     pub memory_bytes_max: u64,
@@ -59,7 +59,7 @@ impl Default for OcrConfig {
             document_bytes_max: 64 * MIB,
             image_pixels_max: 64_000_000,
             text_bytes_max: 16 * MIB,
-            render_dpi: 200,
+            render_dpi: 300,
             mrz_key_file: None,
             searchable_bytes_max: 128 * MIB,
             memory_bytes_max: 2 * 1024 * 1024 * 1024,

@@ -44,10 +44,10 @@ impl Document {
     pub fn read(&self, number: u32, config: &OcrConfig, recognizer: &mut Recognizer) -> Result<PageText, Refusal> {
         match self {
             Self::Pdf(pdf) => pdf.read(number, config, recognizer),
-            Self::Picture(bytes) => Ok(recognizer.read(number, &picture::decode(bytes)?, None)?),
+            Self::Picture(bytes) => Ok(recognizer.read(number, picture::decode(bytes, config.image_pixels_max)?)?),
             Self::Tiff(tiff) => {
                 let page = tiff.page(number, config.image_pixels_max)?;
-                Ok(recognizer.read(number, &picture::decode(&page)?, None)?)
+                Ok(recognizer.read(number, picture::decode(&page, config.image_pixels_max)?)?)
             }
             Self::Plain(text) => Ok(PageText {
                 source: TextSource::TextLayer,

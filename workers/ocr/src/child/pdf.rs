@@ -2,28 +2,53 @@
 //! layer), `pdfimages` (is the page a scan?), `pdftoppm` (the page as a picture).
 //!
 //! A scan is rendered, not taken out of the file: the renderer knows rotation, masks and what else lies on the page, and
-//! costs a tenth of the OCR that follows.
+//! costs a twentieth of the OCR that follows.
+
+mod boxes;
+mod render;
 
 use std::{fs::File, io::Write, os::fd::AsRawFd};
 
 use super::{
-    Error, PageText, Refusal, picture,
+    Error, PageText, Refusal,
     recognizer::Recognizer,
     text_layer::{self, Layer},
     tool::{self, Answer},
 };
-use crate::{OcrConfig, Unreadable};
+use crate::{
+    OcrConfig, Unreadable,
+    layout::{LAYOUT_BYTES_MAX, PageLayout},
+};
 use docfleet_events::TextSource;
 
 /// A line or two for each page and image.
 const LISTING_BYTES_MAX: usize = 1024 * 1024;
-/// Coarser than this no letter is left.
-const DPI_MIN: f64 = 50.0;
 const POINTS_PER_INCH: f64 = 72.0;
 
-/// Width and height in points.
+/// In points, before the rotation with which the page is shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Size(f64, f64);
+struct Size {
+    width: f64,
+    height: f64,
+    /// Degrees clockwise.
+    rotation: u32,
+}
+
+impl Size {
+    /// Width and height as one sees them.
+    fn shown(self) -> (f64, f64) {
+        if self.rotation % 180 == 0 { (self.width, self.height) } else { (self.height, self.width) }
+    }
+}
+
+/// A picture on a page.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Scan {
+    /// Square inches of the page.
+    area: f64,
+    /// Its pixels an inch.
+    dpi: f64,
+}
 
 /// An open PDF.
 pub struct Pdf {
@@ -79,17 +104,22 @@ impl Pdf {
         let index = (number as usize).checked_sub(1);
         let size = *index.and_then(|index| self.sizes.get(index)).ok_or(Unreadable::Corrupt)?;
         let text = text_of(path, number, config)?;
-        let layer = text_layer::judge(&text, is_scan(path, number, size)?);
+        let scan = scan_of(path, number, size)?;
+        let layer = text_layer::judge(&text, scan.is_some());
         let words = text_layer::words_of(&text);
-        let layer_text = PageText { source: TextSource::TextLayer, confidence: None, words, text, layout: None };
+        let of_layer = |text| {
+            let layout = boxes_of(path, number, size)?;
+            Ok(PageText { source: TextSource::TextLayer, confidence: None, words, text, layout })
+        };
         if layer == Layer::Good {
-            return Ok(layer_text);
+            return of_layer(text);
         }
-        match ocr_of(path, number, size, config, recognizer) {
+        let page = render::page(path, number, size, scan, config);
+        match page.and_then(|page| Ok(recognizer.read_page(number, page)?)) {
             Ok(read) if layer == Layer::Useless || read.words > words => Ok(read),
             Err(Refusal::Fact(reason)) if layer == Layer::Useless => Err(reason.into()),
             Err(Refusal::Crash(error)) => Err(error.into()),
-            Ok(_) | Err(Refusal::Fact(_)) => Ok(layer_text),
+            Ok(_) | Err(Refusal::Fact(_)) => of_layer(text),
         }
     }
 }
@@ -109,8 +139,21 @@ fn refusal(messages: &str) -> Unreadable {
 fn described(listing: &str) -> Option<(u32, Vec<Size>)> {
     let facts = listing.rsplit_once("\nPages:").map(|(_, rest)| rest).or_else(|| listing.strip_prefix("Pages:"))?;
     let pages = facts.lines().next()?.trim().parse().ok()?;
-    let sizes = facts.lines().filter_map(size_in).collect();
+    let mut sizes: Vec<Size> = Vec::new();
+    for line in facts.lines() {
+        if let Some(size) = size_in(line) {
+            sizes.push(size);
+        } else if let (Some(size), Some(rotation)) = (sizes.last_mut(), rotation_in(line)) {
+            size.rotation = rotation;
+        }
+    }
     Some((pages, sizes))
+}
+
+/// From a line such as `Page    1 rot:  90`, which follows that of the page's size.
+fn rotation_in(line: &str) -> Option<u32> {
+    let (_, degrees) = line.strip_prefix("Page ")?.split_once(" rot:")?;
+    degrees.trim().parse::<i32>().ok().map(|degrees| degrees.rem_euclid(360).unsigned_abs())
 }
 
 /// From a line such as `Page    1 size: 595.276 x 841.89 pts (A4)`.
@@ -119,7 +162,7 @@ fn size_in(line: &str) -> Option<Size> {
     let mut words = size.split_whitespace();
     let width = words.next()?.parse().ok()?;
     let height = words.nth(1)?.parse().ok()?;
-    Some(Size(width, height))
+    Some(Size { width, height, rotation: 0 })
 }
 
 fn text_of(path: &str, number: u32, config: &OcrConfig) -> Result<String, Refusal> {
@@ -133,17 +176,19 @@ fn text_of(path: &str, number: u32, config: &OcrConfig) -> Result<String, Refusa
     Ok(if succeeded { String::from_utf8_lossy(&output).into_owned() } else { String::new() })
 }
 
-/// Whether a picture covers most of the page.
-fn is_scan(path: &str, number: u32, size: Size) -> Result<bool, Refusal> {
+/// The picture that covers most of the page.
+fn scan_of(path: &str, number: u32, size: Size) -> Result<Option<Scan>, Refusal> {
     let page = number.to_string();
     let Answer { output, .. } = tool::run("pdfimages", &["-list", "-f", &page, "-l", &page, path], LISTING_BYTES_MAX)?;
-    let page_area = size.0 * size.1 / (POINTS_PER_INCH * POINTS_PER_INCH);
-    Ok(String::from_utf8_lossy(&output).lines().filter_map(drawn_area).any(|area| area >= page_area / 2.0))
+    let page_area = size.width * size.height / (POINTS_PER_INCH * POINTS_PER_INCH);
+    let listing = String::from_utf8_lossy(&output);
+    let pictures = listing.lines().filter_map(drawn).filter(|picture| picture.area >= page_area / 2.0);
+    Ok(pictures.max_by(|one, other| one.area.total_cmp(&other.area)))
 }
 
-/// Square inches of a picture on its page, from a row of `pdfimages -list`:
+/// A picture on its page, from a row of `pdfimages -list`:
 /// page, num, type, width, height, color, comp, bpc, enc, interp, object, ID, x-ppi, y-ppi, size, ratio.
-fn drawn_area(row: &str) -> Option<f64> {
+fn drawn(row: &str) -> Option<Scan> {
     let columns: Vec<&str> = row.split_whitespace().collect();
     if !matches!(*columns.get(2)?, "image" | "mask" | "stencil") {
         return None;
@@ -152,48 +197,16 @@ fn drawn_area(row: &str) -> Option<f64> {
     let at = |index: usize| columns.get(index)?.parse::<f64>().ok();
     let end = columns.len();
     let (x_ppi, y_ppi) = (at(end.checked_sub(4)?)?, at(end.checked_sub(3)?)?);
-    (x_ppi > 0.0 && y_ppi > 0.0).then_some(at(3)? / x_ppi * (at(4)? / y_ppi))
+    let area = at(3)? / x_ppi * (at(4)? / y_ppi);
+    (x_ppi > 0.0 && y_ppi > 0.0).then_some(Scan { area, dpi: x_ppi.min(y_ppi) })
 }
 
-fn ocr_of(
-    path: &str,
-    number: u32,
-    size: Size,
-    config: &OcrConfig,
-    recognizer: &mut Recognizer,
-) -> Result<PageText, Refusal> {
-    let dpi = resolution(size, config)?;
-    let (page, resolution) = (number.to_string(), dpi.to_string());
-    let arguments = ["-gray", "-cropbox", "-r", &resolution, "-f", &page, "-l", &page, "-q", path];
-    // One byte a pixel, and the header.
-    let bytes_max = usize::try_from(config.image_pixels_max).unwrap_or(usize::MAX).saturating_add(1_024);
-    let Answer { succeeded, output, is_cut, .. } = tool::run("pdftoppm", &arguments, bytes_max)?;
-    if is_cut {
-        return Err(Unreadable::TooLargeImage.into());
-    }
-    if !succeeded || output.is_empty() {
-        return Err(Unreadable::Corrupt.into());
-    }
-    picture::check_size(&output, config.image_pixels_max)?;
-    Ok(recognizer.read(number, &picture::decode(&output)?, Some(dpi))?)
-}
-
-/// The wanted resolution, or what is possible of it on a page as large as a wall.
-fn resolution(Size(width, height): Size, config: &OcrConfig) -> Result<u32, Unreadable> {
-    const SIDE_PIXELS: f64 = 30_000.0;
-    if !(width > 0.0 && height > 0.0) {
-        return Err(Unreadable::Corrupt);
-    }
-    #[allow(clippy::cast_precision_loss)]
-    let pixels = config.image_pixels_max as f64 * 0.98;
-    let by_area = POINTS_PER_INCH * (pixels / (width * height)).sqrt();
-    let by_side = POINTS_PER_INCH * SIDE_PIXELS / width.max(height);
-    let dpi = f64::from(config.render_dpi).min(by_area).min(by_side);
-    if dpi < DPI_MIN {
-        return Err(Unreadable::TooLargeImage);
-    }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Ok(dpi as u32)
+/// Where the words of the text layer stand; the text is good without it.
+fn boxes_of(path: &str, number: u32, size: Size) -> Result<Option<PageLayout>, Refusal> {
+    let page = number.to_string();
+    let arguments = ["-bbox-layout", "-cropbox", "-f", &page, "-l", &page, "-enc", "UTF-8", "-q", path, "-"];
+    let Answer { succeeded, output, is_cut, .. } = tool::run("pdftotext", &arguments, LAYOUT_BYTES_MAX)?;
+    Ok(if succeeded && !is_cut { boxes::layout(number, size, &output) } else { None })
 }
 
 #[cfg(test)]

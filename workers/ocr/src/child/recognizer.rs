@@ -1,13 +1,24 @@
 use std::ffi::{CStr, CString};
 
 use docfleet_events::TextSource;
+use docfleet_page_image::{Contents, Grey, Place, Turn, prepare};
 use tesseract::{
     PageSegMode,
-    plumbing::{self, TessBaseApi},
+    plumbing::{self, TessBaseApi, leptonica_plumbing::Pix},
 };
 
-use super::{Error, PageText, picture::Picture, tsv};
-use crate::{OcrConfig, Unreadable, layout::PageLayout};
+use super::{
+    Error, PageText,
+    picture::{Page, Picture},
+    tsv,
+};
+use crate::{
+    OcrConfig, Unreadable,
+    layout::{Line, PageLayout},
+};
+
+/// A page read upside down gives few words, and these with little confidence.
+const SENSE_CONFIDENCE: f64 = 60.0;
 
 /// Tesseract, loaded once for many pages.
 ///
@@ -15,6 +26,27 @@ use crate::{OcrConfig, Unreadable, layout::PageLayout};
 pub struct Recognizer {
     api: TessBaseApi,
     languages: String,
+    pixels_max: u64,
+}
+
+/// What Tesseract found in a picture; boxes in the picture's pixels.
+struct Found {
+    text: String,
+    lines: Vec<Line>,
+}
+
+impl Found {
+    fn confidence(&self) -> Option<f64> {
+        tsv::mean_confidence(&self.lines)
+    }
+
+    /// The larger, the more was read, and the surer.
+    fn sense(&self) -> f64 {
+        let words = self.lines.iter().map(|line| line.words.len()).sum::<usize>();
+        #[allow(clippy::cast_precision_loss)]
+        let words = words as f64;
+        words * self.confidence().map_or(0.0, |confidence| (confidence - 30.0).max(0.0))
+    }
 }
 
 impl Recognizer {
@@ -26,44 +58,107 @@ impl Recognizer {
         api.init_2(tessdata.as_deref(), Some(&languages))
             .map_err(|_| Error::Tesseract(format!("no data for the languages {}", config.languages)))?;
         api.set_page_seg_mode(PageSegMode::PsmAuto.as_tess_page_seg_mode());
-        Ok(Self { api, languages: config.languages.clone() })
+        Ok(Self { api, languages: config.languages.clone(), pixels_max: config.image_pixels_max })
     }
 
     pub fn version() -> String {
         CStr::to_string_lossy(plumbing::version()).into_owned()
     }
 
-    /// Takes about two seconds for a full page.
-    pub fn read(&mut self, number: u32, picture: &Picture, dpi: Option<u32>) -> Result<PageText, Unreadable> {
-        self.api.set_image_2(picture);
-        // It refuses only pictures that it can not hold.
-        self.api.recognize().map_err(|_| Unreadable::Corrupt)?;
-        let text = self.api.get_utf8_text().map_err(|_| Unreadable::Corrupt)?;
-        let table = self.api.get_tsv_text(0).map_err(|_| Unreadable::Corrupt)?;
-        let lines = tsv::lines(&table.as_ref().to_string_lossy());
-        let (width, height) = (side(picture.get_width()), side(picture.get_height()));
+    /// Takes about a second for a full page, and no time for an empty one.
+    pub fn read(&mut self, number: u32, picture: Picture) -> Result<PageText, Unreadable> {
+        match picture {
+            Picture::Page(page) => self.read_page(number, page),
+            Picture::Foreign(pix) => self.read_foreign(number, &pix),
+        }
+    }
+
+    pub fn read_page(&mut self, number: u32, page: Page) -> Result<PageText, Unreadable> {
+        let Page { grey, survey, turn: turned, dpi } = page;
+        if survey.contents == Contents::Nothing {
+            return Ok(PageText {
+                source: TextSource::Ocr,
+                confidence: None,
+                words: 0,
+                text: String::new(),
+                layout: None,
+            });
+        }
+        let mut prepared = prepare(grey.clone(), &survey, self.pixels_max);
+        let mut found = self.recognize(&prepared.picture)?;
+        if found.confidence().is_none_or(|confidence| confidence < SENSE_CONFIDENCE) {
+            let other = prepare(grey, &survey.turned_otherwise(), self.pixels_max);
+            let again = self.recognize(&other.picture)?;
+            if again.sense() > found.sense() {
+                (prepared, found) = (other, again);
+            }
+        }
+        let (width, height) = prepared.place.page();
+        #[allow(clippy::cast_possible_truncation)]
         let layout = PageLayout {
             number,
             width,
             height,
             dpi: dpi.unwrap_or_else(|| assumed_dpi(width, height)),
-            rotation: 0,
+            rotation: turned.then(prepared.turn).degrees(),
+            skew: prepared.skew as f32,
+            language: Some(self.languages.clone()),
+            lines: on_page(std::mem::take(&mut found.lines), &prepared.place),
+        };
+        Ok(page_text(found.text, layout))
+    }
+
+    fn read_foreign(&mut self, number: u32, pix: &Pix) -> Result<PageText, Unreadable> {
+        self.api.set_image_2(pix);
+        let found = self.recognize_image()?;
+        let side = |pixels: i32| pixels.max(1).unsigned_abs();
+        let (width, height) = (side(pix.get_width()), side(pix.get_height()));
+        let layout = PageLayout {
+            number,
+            width,
+            height,
+            dpi: assumed_dpi(width, height),
+            rotation: Turn::None.degrees(),
             skew: 0.0,
             language: Some(self.languages.clone()),
-            lines,
+            lines: found.lines,
         };
-        Ok(PageText {
-            source: TextSource::Ocr,
-            confidence: tsv::mean_confidence(&layout.lines),
-            words: u32::try_from(layout.words().count()).unwrap_or(u32::MAX),
-            text: text.as_ref().to_string_lossy().into_owned(),
-            layout: Some(layout),
-        })
+        Ok(page_text(found.text, layout))
+    }
+
+    fn recognize(&mut self, picture: &Grey) -> Result<Found, Unreadable> {
+        let side = |pixels: u32| i32::try_from(pixels).map_err(|_| Unreadable::TooLargeImage);
+        let (width, height) = (side(picture.width())?, side(picture.height())?);
+        self.api.set_image(picture.pixels(), width, height, 1, width).map_err(|_| Unreadable::Corrupt)?;
+        self.recognize_image()
+    }
+
+    fn recognize_image(&mut self) -> Result<Found, Unreadable> {
+        // It refuses only pictures that it can not hold.
+        self.api.recognize().map_err(|_| Unreadable::Corrupt)?;
+        let table = self.api.get_tsv_text(0).map_err(|_| Unreadable::Corrupt)?;
+        let table = table.as_ref().to_string_lossy();
+        Ok(Found { text: tsv::text(&table), lines: tsv::lines(&table) })
     }
 }
 
-fn side(pixels: i32) -> u32 {
-    pixels.max(1).unsigned_abs()
+fn page_text(text: String, layout: PageLayout) -> PageText {
+    PageText {
+        source: TextSource::Ocr,
+        confidence: tsv::mean_confidence(&layout.lines),
+        words: u32::try_from(layout.words().count()).unwrap_or(u32::MAX),
+        text,
+        layout: Some(layout),
+    }
+}
+
+fn on_page(mut lines: Vec<Line>, place: &Place) -> Vec<Line> {
+    for line in &mut lines {
+        for word in &mut line.words {
+            [word.left, word.top, word.width, word.height] = place.of([word.left, word.top, word.width, word.height]);
+        }
+    }
+    lines.into_iter().filter_map(|line| Line::around(line.words)).collect()
 }
 
 /// As if the longer side were that of an A4 sheet.

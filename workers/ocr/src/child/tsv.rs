@@ -3,6 +3,8 @@
 
 use crate::layout::{Line, Word};
 
+const BLOCK: &str = "2";
+const PARAGRAPH: &str = "3";
 const LINE: &str = "4";
 const WORD: &str = "5";
 
@@ -36,6 +38,32 @@ fn word(row: &str) -> Option<Word> {
     is_word.then(|| Word { left, top, width, height, confidence: Some(confidence), text: text.to_owned() })
 }
 
+/// The words in reading order, a line each line, an empty line between paragraphs.
+pub fn text(table: &str) -> String {
+    let (mut text, mut is_new_paragraph, mut is_new_line) = (String::new(), false, false);
+    for row in table.lines() {
+        match row.split('\t').next() {
+            Some(BLOCK | PARAGRAPH) => is_new_paragraph = true,
+            Some(LINE) => is_new_line = true,
+            _ => {
+                let Some(word) = word(row) else { continue };
+                if !text.is_empty() {
+                    text.push_str(if is_new_paragraph {
+                        "\n\n"
+                    } else if is_new_line {
+                        "\n"
+                    } else {
+                        " "
+                    });
+                }
+                text.push_str(&word.text);
+                (is_new_paragraph, is_new_line) = (false, false);
+            }
+        }
+    }
+    text
+}
+
 /// The words' mean, 0 to 100.
 pub fn mean_confidence(lines: &[Line]) -> Option<f64> {
     let (mut count, mut sum) = (0_u32, 0.0);
@@ -66,6 +94,7 @@ mod tests {
         let first = &lines[0];
         assert_eq!((first.left, first.top, first.width, first.height), (222, 0, 374, 129));
         assert_eq!(mean_confidence(&lines), Some(89.0));
+        assert_eq!(text(table), "Stadtwerke Linden\tfurt\nStrom");
     }
 
     #[test]

@@ -4,9 +4,18 @@ use super::*;
 #[test]
 fn pages_and_their_sizes_are_read_from_the_listing() {
     let listing = "Title:          Vertrag\nPages:          2\nEncrypted:      no\n\
-                   Page    1 size: 595.276 x 841.89 pts (A4)\nPage    1 rot:  0\nPage    2 size: 842 x 595 pts\nFile size:      9 bytes\n";
+                   Page    1 size: 595.276 x 841.89 pts (A4)\nPage    1 rot:  0\nPage    2 size: 842 x 595 pts\nPage    2 rot:  90\nFile size:      9 bytes\n";
     let described = described(listing).unwrap();
-    assert_eq!(described, (2, vec![Size(595.276, 841.89), Size(842.0, 595.0)]));
+    assert_eq!(
+        described,
+        (
+            2,
+            vec![
+                Size { width: 595.276, height: 841.89, rotation: 0 },
+                Size { width: 842.0, height: 595.0, rotation: 90 }
+            ]
+        )
+    );
 }
 
 #[test]
@@ -29,26 +38,15 @@ fn nonsense_describes_nothing() {
 #[test]
 fn a_picture_is_measured_on_the_page() {
     let row = "   1     0 image    1240  1755  gray    1   8  jpeg   no         9  0   150   150 61.2K 2.9%";
-    assert!((drawn_area(row).unwrap() - 8.266 * 11.7).abs() < 0.1);
+    assert!((drawn(row).unwrap().area - 8.266 * 11.7).abs() < 0.1);
     let inline = "   1     0 image     620   877  gray    1   8  image  no   [inline]     75    75  531K 100%";
-    assert!((drawn_area(inline).unwrap() - 8.266 * 11.7).abs() < 0.1);
+    assert!((drawn(inline).unwrap().area - 8.266 * 11.7).abs() < 0.1);
     for row in [
         "",
         "page   num  type   width height color comp bpc  enc interp  object ID x-ppi y-ppi size ratio",
         "   1     1 smask    1240  1755  gray    1   8  image  no         9  0   150   150 61.2K 2.9%",
         "   1     0 image    1240  1755  gray    1   8  jpeg   no         9  0     0     0 61.2K 2.9%",
     ] {
-        assert!(drawn_area(row).is_none(), "{row}");
+        assert!(drawn(row).is_none(), "{row}");
     }
-}
-
-#[test]
-fn the_resolution_falls_with_the_size_of_the_page_down_to_a_limit() {
-    let config = OcrConfig::default();
-    assert_eq!(resolution(Size(595.0, 842.0), &config), Ok(200));
-    assert_eq!(resolution(Size(4_000.0, 4_000.0), &config), Ok(142));
-    assert_eq!(resolution(Size(14_400.0, 14_400.0), &config), Err(Unreadable::TooLargeImage));
-    assert_eq!(resolution(Size(100_000.0, 1.0), &config), Err(Unreadable::TooLargeImage));
-    assert_eq!(resolution(Size(0.0, 842.0), &config), Err(Unreadable::Corrupt));
-    assert_eq!(resolution(Size(f64::NAN, 842.0), &config), Err(Unreadable::Corrupt));
 }
