@@ -59,6 +59,8 @@ run() {
     # Tests that start a clamd of their own need the copy that AppArmor does not confine.
     export PATH=$STATE/clamd:$PATH
     check tests cargo test --locked --workspace --no-fail-fast ${only:+"$only"}
+    # One at a time: a planted bug is the whole process's.
+    [[ -n $only ]] || check 'planted bugs' cargo test --locked -p docfleet-pipeline --features planted-bugs --test it planted -- --test-threads=1
     TESTS_PASSED=1
     seconds_since "$began"
     local seconds=$REPLY

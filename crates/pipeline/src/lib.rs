@@ -19,6 +19,10 @@ mod housekeeping;
 mod message;
 pub mod metric;
 mod parked;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod policy;
 mod process;
 pub mod relay;

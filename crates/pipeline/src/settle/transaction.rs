@@ -16,6 +16,7 @@ use crate::{
     gate::{CommandId, DROPPED, record_drops},
     message::{PLACE_DAY, place_id},
     parked::{self, Parking},
+    planted::{self, Planted},
     replay,
 };
 
@@ -62,6 +63,10 @@ impl<H: Handler> Settler<H> {
         let drafts = settlement.into_drafts();
         self.outbox.append(&mut transaction, drafts).await.map_err(of_outbox)?;
         let failed = self.failed_rows(&batch.items, &settled);
+        if !failed.is_empty() && planted::is(Planted::DeadLetterAfterCommit) {
+            transaction.commit().await.map_err(database)?;
+            return Err(Failure::fatal("planted", "ended between the commit and the dead letter"));
+        }
         insert_rows(&mut transaction, failed).await.map_err(database)?;
         let drops = drops(&batch.items, &settled);
         record_drops(&mut transaction, &consumer, &drops).await.map_err(database)?;
@@ -210,7 +215,7 @@ async fn claim(
     .bind(rows.digest)
     .fetch_all(connection)
     .await?;
-    settled.all = claimed.len() == items.len() && settled.appended.is_empty();
+    settled.all = claimed.len() == items.len() && settled.appended.is_empty() || planted::is(Planted::SkipInbox);
     if !settled.all {
         settled.claimed.extend(claimed);
     }

@@ -380,6 +380,13 @@ impl Bench {
         self.outbox.wake_relays(&self.database.pool()).await.unwrap();
     }
 
+    /// One event in a transaction that somebody else commits.
+    #[cfg(feature = "planted-bugs")]
+    pub async fn append_in(&self, connection: &mut sqlx::PgConnection, counter_id: Uuid, number: i64) {
+        let event = Counted { counter_id, number, how: "ok".to_owned() };
+        self.outbox.append(connection, vec![Draft::first(event, "acme", "test", None)]).await.unwrap();
+    }
+
     pub async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.database.pool()).await.unwrap()
     }

@@ -10,6 +10,8 @@ mod gate;
 mod harness;
 mod mock_cluster;
 mod parking;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod relaying;
 mod replaying;
 mod taken_back;

@@ -69,6 +69,11 @@ pub async fn claim(pool: &PgPool, owner: Uuid) -> Result<Option<Build>, Error> {
 }
 
 impl Build {
+    /// Also of its owner: another one has another epoch.
+    pub fn identity(&self) -> (i64, i64) {
+        (self.id, self.epoch)
+    }
+
     /// Nothing of it is there yet.
     pub fn is_new(&self) -> bool {
         self.documents_done == 0 && self.after_document.is_none()

@@ -15,15 +15,20 @@ mod read;
 mod search;
 mod standby;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use docfleet_blobs::Blobs;
 use docfleet_outbox::Registry;
 use sqlx::PgPool;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use build::{Build, State, Wanted};
+use read::Facts;
 use search::Texts;
 
 /// Between looks for something to do.
@@ -55,11 +60,31 @@ pub struct Builder {
     blobs: Blobs,
     owner: Uuid,
     step_documents: i64,
+    /// Read while the step before is written.
+    ahead: Mutex<Option<Ahead>>,
 }
+
+/// The documents that follow `after`, on their way.
+struct Ahead {
+    of_build: (i64, i64),
+    after: Option<Uuid>,
+    since: Instant,
+    reading: JoinHandle<Result<Next, Error>>,
+}
+
+/// Some documents, read and decoded.
+struct Next {
+    last: Option<Uuid>,
+    documents: i64,
+    facts: Facts,
+}
+
+/// What was read earlier is read again: it may have lain there while nothing worked.
+const AHEAD_FOR: Duration = Duration::from_secs(60);
 
 impl Builder {
     pub fn new(pool: PgPool, registry: Registry, blobs: Blobs) -> Self {
-        Self { pool, registry, blobs, owner: Uuid::new_v4(), step_documents: STEP_DOCUMENTS }
+        Self { pool, registry, blobs, owner: Uuid::new_v4(), step_documents: STEP_DOCUMENTS, ahead: Mutex::new(None) }
     }
 
     /// Smaller steps than usual, for tests that end between two.
@@ -128,17 +153,18 @@ impl Builder {
     /// The next documents in the order of their ids.
     async fn fill(&self, build: &Build) -> Result<Duration, Error> {
         let started = Instant::now();
+        let Next { last, documents, facts } = self.next(build).await?;
+        let filled = documents < self.step_documents;
+        if !filled {
+            self.read_ahead(build, last);
+        }
         let mut transaction = self.pool.begin().await?;
         if build.is_new() {
             standby::make(&mut transaction).await?;
         }
-        let page = read::after(&mut transaction, build.after_document, self.step_documents).await?;
-        let (last, documents) = (page.last, page.documents);
-        let facts = page.decode(&self.registry).await?;
         let events = i64::try_from(facts.events.len()).unwrap_or(i64::MAX);
         let carried = fold::fill(&mut transaction, &facts, Texts::Blobs(&self.blobs)).await?;
         let took = started.elapsed();
-        let filled = documents < self.step_documents;
         if filled {
             standby::index(&mut transaction).await?;
         }
@@ -147,6 +173,34 @@ impl Builder {
         let due = build.events_per_second.map_or(Duration::ZERO, |rate| due(events, rate));
         Ok(due.saturating_sub(started.elapsed()))
     }
+
+    /// As it is now, or as it was a moment ago: what has changed since the build began is folded again when it follows.
+    async fn next(&self, build: &Build) -> Result<Next, Error> {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match ahead {
+            Some(ahead) if ahead.is_for(build) => ahead.reading.await.map_err(|_| Error::Panicked)?,
+            _ => next(self.pool.clone(), self.registry.clone(), build.after_document, self.step_documents).await,
+        }
+    }
+
+    fn read_ahead(&self, build: &Build, after: Option<Uuid>) {
+        let reading = next(self.pool.clone(), self.registry.clone(), after, self.step_documents);
+        let ahead = Ahead { of_build: build.identity(), after, since: Instant::now(), reading: tokio::spawn(reading) };
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+    }
+}
+
+impl Ahead {
+    fn is_for(&self, build: &Build) -> bool {
+        self.of_build == build.identity() && self.after == build.after_document && self.since.elapsed() < AHEAD_FOR
+    }
+}
+
+async fn next(pool: PgPool, registry: Registry, after: Option<Uuid>, documents: i64) -> Result<Next, Error> {
+    let mut connection = pool.acquire().await?;
+    let page = read::after(&mut connection, after, documents).await?;
+    drop(connection);
+    Ok(Next { last: page.last, documents: page.documents, facts: page.decode(&registry).await? })
 }
 
 /// How long so many events may take.
