@@ -102,6 +102,6 @@ pub enum Command {
     Audit(AuditArgs),
     /// Show who wrote, read or removed what of documents, and in which region.
     Trail(TrailArgs),
-    /// Look for bytes in the store that no document has.
+    /// Compare what lies in the store with what the database knows.
     Blobs(BlobsArgs),
 }

@@ -26,8 +26,26 @@ impl Store {
         file.set_modified(SystemTime::now() - age).unwrap();
     }
 
+    /// A document of five bytes.
+    async fn document(&self, id: Uuid, sha256_hex: &str) {
+        sqlx::query(
+            r"INSERT INTO documents.documents (id, tenant, region, file_name, blob_key, sha256, size_bytes)
+              VALUES ($1, 'acme', 'local', 'a', $2, decode($3, 'hex'), 5)",
+        )
+        .bind(id)
+        .bind(content_key("acme", sha256_hex))
+        .bind(sha256_hex)
+        .execute(&self.fleet.database.pool())
+        .await
+        .unwrap();
+    }
+
     async fn run(&self, args: &[&str]) -> Ended {
-        let mut command = self.fleet.command(&[&["blobs", "orphans"], args].concat());
+        self.blobs("orphans", args).await
+    }
+
+    async fn blobs(&self, what: &str, args: &[&str]) -> Ended {
+        let mut command = self.fleet.command(&[&["blobs", what], args].concat());
         command.env("DOCFLEET__BLOBS__URL", format!("file://{}", self.directory.path().display()));
         end(command).await
     }
@@ -43,14 +61,7 @@ const DAYS: Duration = Duration::from_secs(48 * 3_600);
 async fn orphans_are_found_and_deleted_and_nothing_else_is() {
     let store = Store::fresh().await;
     let (document, erased) = (Uuid::from_u128(1), Uuid::from_u128(2));
-    sqlx::query(
-        r"INSERT INTO documents.documents (id, tenant, region, file_name, blob_key, sha256, size_bytes)
-          VALUES ($1, 'acme', 'local', 'a', '', decode(repeat('ab', 32), 'hex'), 5)",
-    )
-    .bind(document)
-    .execute(&store.fleet.database.pool())
-    .await
-    .unwrap();
+    store.document(document, &"ab".repeat(32)).await;
     let kept = [content_key("acme", &"ab".repeat(32)), text_key("acme", document)];
     let orphans =
         [content_key("other", &"ab".repeat(32)), content_key("acme", &"cd".repeat(32)), text_key("acme", erased)];
@@ -96,4 +107,34 @@ async fn a_store_of_another_region_is_not_swept() {
     std::fs::write(store.directory.path().join(".docfleet-region"), "elsewhere").unwrap();
     let refused = store.run(&[]).await;
     assert!(refused.code == 2 && refused.stderr.contains("elsewhere"), "{}", refused.stderr);
+}
+
+/// Of `bytes`, which is what every object here holds.
+const HASH: &str = "277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9";
+
+#[tokio::test]
+async fn documents_without_their_bytes_or_with_others_are_named() {
+    let store = Store::fresh().await;
+    let [whole, missing, short, changed] = [1, 2, 3, 4].map(Uuid::from_u128);
+    store.put(&content_key("acme", HASH), DAYS).await;
+    store.document(whole, HASH).await;
+    let fine = store.blobs("verify", &["--hash", "--json"]).await;
+    assert_eq!((fine.code, &fine.json()["documents"], &fine.json()["bytes_read"]), (0, &1.into(), &5.into()));
+
+    store.document(missing, &"ab".repeat(32)).await;
+    store.document(changed, &"cd".repeat(32)).await;
+    store.put(&content_key("acme", &"cd".repeat(32)), DAYS).await;
+    store.document(short, &"ef".repeat(32)).await;
+    store.blobs.put(&content_key("acme", &"ef".repeat(32)), "four".into()).await.unwrap();
+    let found = store.blobs("verify", &["--json"]).await;
+    assert_eq!(found.code, 1, "{}", found.stderr);
+    let found = found.json();
+    assert_eq!((&found["documents"], &found["missing"], &found["differing"]), (&4.into(), &1.into(), &1.into()));
+    assert_eq!(found["shown"][0]["document_id"], missing.to_string());
+    // The size of this one is right.
+    let read = store.blobs("verify", &["--hash", "--json"]).await.json();
+    assert_eq!((&read["missing"], &read["differing"]), (&1.into(), &2.into()));
+    let text = store.blobs("verify", &["--hash"]).await.stdout;
+    assert!(text.contains(&changed.to_string()) && text.contains("other bytes"), "{text}");
+    assert_eq!(store.blobs("verify", &["--since", "1h", "--limit", "0", "--json"]).await.json()["documents"], 4);
 }

@@ -117,11 +117,15 @@ impl Blobs {
         Ok(BlobReader { size_bytes, bytes: found.into_stream().map(|chunk| chunk.map_err(Error::from)).boxed() })
     }
 
+    /// How many bytes a blob has.
+    pub async fn size(&self, key: &str) -> Result<u64, Error> {
+        self.compare_region(false).await?;
+        self.object_store_head(&self.path(key)?).await
+    }
+
     /// The first bytes of a blob; fewer when it is shorter.
     pub async fn head(&self, key: &str, max_bytes: u64) -> Result<Bytes, Error> {
-        self.compare_region(false).await?;
-        let path = self.path(key)?;
-        let size = self.object_store_head(&path).await?;
+        let (size, path) = (self.size(key).await?, self.path(key)?);
         if size == 0 {
             return Ok(Bytes::new());
         }

@@ -61,6 +61,11 @@ pub(super) fn must_be_open(row: &DocumentRow) -> Result<(), Problem> {
 /// What is given out is on record before its first byte goes; what can not be put on record is not given out.
 pub(super) async fn opened(app: &App, row: &DocumentRow, key: &str, action: Action) -> Result<BlobReader, Problem> {
     app.blobs.admits(&row.region)?;
+    // Keys of the view come from events, and a key in an event is a claim.
+    if key.split_once('/').is_none_or(|(tenant, _)| tenant != row.tenant) {
+        tracing::error!(document_id = %row.id, "a key names another tenant's bytes");
+        return Err(Problem::of(Kind::Internal));
+    }
     let blob = app.blobs.open(key).await?;
     let read = Entry {
         region: &row.region,

@@ -67,6 +67,17 @@ async fn what_can_not_be_put_on_record_is_not_given_out() {
 }
 
 #[tokio::test]
+async fn a_key_that_names_another_tenants_bytes_is_not_opened() {
+    let service = Service::start().await;
+    let id = service.accepted("a.pdf", b"x").await;
+    service.sql(OPENED, id).await;
+    service.put_blob("other/texts/t.txt", b"theirs");
+    service.sql("UPDATE views.document_view SET text_key = 'other/texts/t.txt' WHERE document_id = $1", id).await;
+    service.get(&format!("/v1/documents/{id}/text")).await.problem(500, "internal");
+    assert_eq!(trail(&service).await, [line("accepted")]);
+}
+
+#[tokio::test]
 async fn a_document_of_another_region_is_not_touched_here() {
     let service = Service::start().await;
     let id = service.accepted("a.pdf", b"x").await;
