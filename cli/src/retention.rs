@@ -8,13 +8,13 @@ use time::Date;
 use crate::{
     Config, Error,
     outbox::OutboxArgs,
-    output::{Exit, Report, counted},
+    output::{self, Exit, Report, counted},
 };
 
 const EXAMPLES: &str = "\
 Examples:
   docfleet retention                            # what would go now, and what goes next; changes nothing
-  docfleet retention --apply                    # what the relay's housekeeping does every hour, now
+  docfleet retention --apply --yes              # what the relay's housekeeping does every hour, now
   docfleet retention --json | jq '.tables[].days[] | select(.unpublished > 0)'
   docfleet retention --outbox-schema billing --database-url-file /etc/billing/database-url
 
@@ -29,6 +29,9 @@ pub struct RetentionArgs {
     /// Make the days to come, drop those whose time has come, delete outliers
     #[arg(long)]
     apply: bool,
+    /// Do not ask before days are dropped
+    #[arg(long, requires = "apply")]
+    yes: bool,
 }
 
 #[derive(Serialize)]
@@ -51,9 +54,17 @@ pub async fn run(config: &Config, args: &RetentionArgs) -> Result<Retention, Err
     let schema = args.outbox.schema();
     let mut connection = args.outbox.connect(config).await?;
     let today = retention::today(&mut connection).await?;
-    let mut tables = Vec::new();
+    let mut plans = Vec::new();
     for table in Table::of(&schema) {
-        let days = retention::plan(&mut connection, &schema, *table, &wanted, today).await?;
+        plans.push((table, retention::plan(&mut connection, &schema, *table, &wanted, today).await?));
+    }
+    let due = plans.iter().flat_map(|(_, days)| days).filter(|day| day.from <= today && day.unpublished == 0);
+    let (days, rows) = due.fold((0, 0), |(days, rows), day| (days + 1, rows + day.rows));
+    if args.apply && days > 0 {
+        output::confirm(&format!("Drop {} with {}?", counted(days, "day"), counted(rows, "row")), args.yes)?;
+    }
+    let mut tables = Vec::new();
+    for (table, days) in plans {
         let kept = match args.apply {
             true => Some(retention::keep(&mut connection, &schema, *table, &wanted, today).await?),
             false => None,

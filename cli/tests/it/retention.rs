@@ -21,7 +21,9 @@ async fn retention_shows_first_and_drops_only_when_told_to() {
     assert_eq!((&shown["tables"][0]["days"][0]["rows"], &shown["tables"][0]["kept"]), (&1.into(), &().into()));
     let count = "SELECT count(*) FROM pipeline.outbox_events";
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&pool).await.unwrap(), 1);
-    let applied = fleet.run(&["retention", "--apply"]).await;
+    let asked = fleet.run(&["retention", "--apply"]).await;
+    assert!(asked.code == 2 && asked.stderr.contains("Drop 1 day with 1 row? "), "{}", asked.stderr);
+    let applied = fleet.run(&["retention", "--apply", "--yes"]).await;
     assert_eq!(applied.code, 0, "{}", applied.stdout);
     assert!(applied.stdout.contains("1 day dropped"), "{}", applied.stdout);
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&pool).await.unwrap(), 0);

@@ -17,6 +17,7 @@ use disk::DiskCache;
 
 use crate::{Error, Event};
 
+mod depth;
 mod disk;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -107,13 +108,13 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::UnknownSchema`] is what the registry said a moment ago, not for ever; [`Error::RegistryUnavailable`];
-    /// [`Error::Avro`] of a schema that is none.
+    /// [`Error::Avro`] of a schema that is none, or that refers to itself.
     pub async fn schema(&self, id: u32) -> Result<Arc<Schema>, Error> {
         if let Some(schema) = self.by_id.read().ok().and_then(|known| known.get(&id).cloned()) {
             return Ok(schema);
         }
         if let Some(schema) = self.disk.as_ref().and_then(|disk| disk.schema(id)) {
-            return Ok(self.keep(id, schema));
+            return Ok(self.keep(id, bounded(schema)?));
         }
         if self.unknown.read().is_ok_and(|unknown| unknown.get(&id).is_some_and(|until| Instant::now() < *until)) {
             return Err(Error::UnknownSchema(id));
@@ -126,7 +127,7 @@ impl Registry {
             self.keep_unknown(id);
             Error::UnknownSchema(id)
         })?;
-        let schema = Schema::parse_str(&registered.schema).map_err(|e| Error::Avro(e.to_string()))?;
+        let schema = bounded(Schema::parse_str(&registered.schema).map_err(|e| Error::Avro(e.to_string()))?)?;
         self.remember(|disk| disk.keep_schema(id, &registered.schema));
         Ok(self.keep(id, schema))
     }
@@ -156,6 +157,13 @@ impl Registry {
             write(disk).ok();
         }
     }
+}
+
+fn bounded(schema: Schema) -> Result<Schema, Error> {
+    if depth::is_recursive(&schema) {
+        return Err(Error::Avro("the schema refers to itself: its values have no bound of depth".to_owned()));
+    }
+    Ok(schema)
 }
 
 fn is_not_found(error: &SRCError) -> bool {

@@ -29,6 +29,20 @@ pub(crate) fn keep_house(setup: &Setup) -> anyhow::Result<impl Future<Output = a
     Ok(keep_schema(setup.pool.clone(), SchemaName::pipeline(), config, setup.shutdown.clone()))
 }
 
+/// The same for an outbox that the relay was asked to keep.
+///
+/// # Errors
+/// As [`keep_house`]; a name that is none of a schema.
+pub(crate) fn keep_house_of(
+    setup: &Setup,
+    pool: PgPool,
+    schema: &str,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
+    let config = setup.section::<RetentionConfig>("retention")?.validated()?;
+    let schema: SchemaName = schema.parse()?;
+    Ok(keep_schema(pool, schema, config, setup.shutdown.clone()))
+}
+
 /// The same for one schema of any database. A database that is away is waited for.
 pub(crate) async fn keep_schema(
     pool: PgPool,
@@ -123,6 +137,19 @@ mod tests {
     use docfleet_testkit::Database;
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_outbox_in_another_schema_is_kept_as_well() {
+        let pool = Database::fresh().await.pool();
+        let billing: SchemaName = "billing".parse().unwrap();
+        billing.install(&mut pool.acquire().await.unwrap()).await.unwrap();
+        sqlx::query("SELECT billing.add_day('outbox_events', current_date - 60)").execute(&pool).await.unwrap();
+        let days = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'billing.outbox_events'::regclass";
+        let before: i64 = sqlx::query_scalar(days).fetch_one(&pool).await.unwrap();
+        assert!(in_turn(&pool, &billing, &RetentionConfig::default(), Uuid::new_v4()).await.unwrap());
+        let after: i64 = sqlx::query_scalar(days).fetch_one(&pool).await.unwrap();
+        assert_eq!(after, before - 1, "the old day is gone");
+    }
 
     #[tokio::test]
     async fn one_housekeeper_at_a_time_and_a_dead_one_is_followed() {

@@ -2,6 +2,9 @@
 //! place, and nothing without the feature `planted-bugs`, which only these tests turn on. The [simulation](crate) plants
 //! the same ones, and three more, in its models.
 
+/// Of a process that ends because of one.
+pub(crate) const REASON: &str = "planted";
+
 /// One at a time, for the whole process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "planted-bugs"), allow(dead_code))]

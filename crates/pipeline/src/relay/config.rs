@@ -57,6 +57,9 @@ pub struct SourceConfig {
     /// A file that holds the database's URL, password and all; without it, `[postgres].url`.
     #[serde(default)]
     pub url_file: Option<PathBuf>,
+    /// Whether the relay makes and drops its days as well, by `[retention]`. The fleet's own outbox is always kept.
+    #[serde(default)]
+    pub housekeeping: bool,
 }
 
 fn default_schema() -> String {
@@ -77,7 +80,7 @@ impl RelayConfig {
         }
         if self.sources.is_empty() {
             let name = "default".to_owned();
-            return Ok(vec![SourceConfig { name, schema: default_schema(), url_file: None }]);
+            return Ok(vec![SourceConfig { name, schema: default_schema(), url_file: None, housekeeping: false }]);
         }
         let (mut names, mut places) = (HashSet::new(), HashSet::new());
         for source in &self.sources {
@@ -110,8 +113,12 @@ mod tests {
     use super::*;
 
     fn with(schemas: &[&str]) -> RelayConfig {
-        let source =
-            |schema: &&str| SourceConfig { name: (*schema).to_owned(), schema: (*schema).to_owned(), url_file: None };
+        let source = |schema: &&str| SourceConfig {
+            name: (*schema).to_owned(),
+            schema: (*schema).to_owned(),
+            url_file: None,
+            housekeeping: false,
+        };
         RelayConfig { sources: schemas.iter().map(source).collect(), ..RelayConfig::default() }
     }
 

@@ -43,7 +43,7 @@ use self::{
     vitals::Vitals,
     watchdog::Watchdog,
 };
-use crate::{RetryConfig, Setup, broker::client};
+use crate::{RetryConfig, Setup, broker::client, housekeeping::keep_house_of};
 
 /// Relays until `setup.shutdown`. Servers that are away are waited for.
 ///
@@ -59,7 +59,11 @@ pub async fn relay(setup: &Setup) -> anyhow::Result<()> {
     setup.spawn("topics", topics.run());
     let mut relaying = JoinSet::new();
     for outbox in outboxes {
+        let house = outbox.housekeeping.then(|| outbox.schema.clone());
         let source = Source::new(outbox, &config, &setup.section("postgres")?, setup.name)?;
+        if let Some(schema) = house {
+            setup.spawn("housekeeping", keep_house_of(setup, source.pool.clone(), &schema)?);
+        }
         let (setup, config, changed) = (setup.clone(), config.clone(), changed.clone());
         relaying.spawn(async move { relay_source(&setup, &config, source, changed).await });
     }

@@ -150,14 +150,25 @@ impl<H: Handler> Settler<H> {
             }
             fate @ (Fate::Retry(_) | Fate::Park | Fate::DeadLetter | Fate::DeadLetterAndHold) => {
                 item.end = End::Failed(failure, fate);
-                let batch = Batch { items: vec![item], worked: Vec::new() };
-                // The handler has no part in it any more, so this is the database or a bug: never lose the message.
-                match self.try_settle(batch).await {
-                    Ok(()) => {}
-                    Err((batch, Failure { class: Class::Unavailable, .. })) => batch.abandon(),
-                    Err((batch, failure)) => batch.fatal(&failure),
-                }
+                self.settle_fate(Batch { items: vec![item], worked: Vec::new() }).await;
             }
+        }
+    }
+
+    /// The handler has no part in it any more, so what fails is the database or a bug: never lose the message. A database that is
+    /// there and too busy is waited for like one that is away; to end the process would only make it busier.
+    async fn settle_fate(&self, mut batch: Batch<H>) {
+        for waits in 0.. {
+            match self.try_settle(batch).await {
+                Ok(()) => return,
+                Err((again, failure)) if failure.class == Class::Unavailable || self.shutdown.is_cancelled() => {
+                    tracing::warn!(consumer = self.consumer, reason = failure.reason, "abandoned; it comes again");
+                    return again.abandon();
+                }
+                Err((again, failure)) if failure.reason == failure::DATABASE_BUSY => batch = again,
+                Err((again, failure)) => return again.fatal(&failure),
+            }
+            tokio::time::sleep(self.retry.wait(waits, rand::random())).await;
         }
     }
 

@@ -65,7 +65,7 @@ impl<H: Handler> Settler<H> {
         let failed = self.failed_rows(&batch.items, &settled);
         if !failed.is_empty() && planted::is(Planted::DeadLetterAfterCommit) {
             transaction.commit().await.map_err(database)?;
-            return Err(Failure::fatal("planted", "ended between the commit and the dead letter"));
+            return Err(Failure::fatal(planted::REASON, "ended between the commit and the dead letter"));
         }
         insert_rows(&mut transaction, failed).await.map_err(database)?;
         let drops = drops(&batch.items, &settled);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::sources::{code_spans, read, root};
+use crate::sources::{code_spans, files, read, root};
 
 const PAGE: &str = "docs/guarantees.md";
 const NOT_PROMISED: &str = "## Not promised";
@@ -56,6 +56,23 @@ fn candidates(folder: PathBuf, modules: &[&str]) -> Vec<PathBuf> {
     }
     let path = base.join(modules.join("/"));
     vec![path.with_extension("rs"), path.join("mod.rs"), base.join("lib.rs")]
+}
+
+/// The feature is the tests' own: nobody but its crate names it, and it is not on by itself.
+#[test]
+fn no_program_has_planted_bugs() {
+    for manifest in files("Cargo.toml") {
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        let named: Vec<&str> = text.lines().filter(|line| line.contains("planted-bugs")).collect();
+        let expected: &[&str] =
+            if manifest.ends_with("crates/pipeline/Cargo.toml") { &["planted-bugs = []"] } else { &[] };
+        assert_eq!(named, expected, "{}", manifest.display());
+    }
+    let building = files(".sh").into_iter().filter(|script| !script.ends_with("scripts/commands/test.sh"));
+    for place in building.chain(files("Dockerfile")) {
+        let text = std::fs::read_to_string(&place).unwrap();
+        assert!(!text.contains("planted-bugs") && !text.contains("--all-features"), "{}", place.display());
+    }
 }
 
 #[test]
