@@ -33,9 +33,6 @@ impl Default for Limits {
 
 impl Limits {
     pub(crate) fn set(&self) -> io::Result<()> {
-        // Files in memory are not part of an address space. When they fill the machine, the kernel is to end us, not a
-        // neighbour.
-        fs::write("/proc/self/oom_score_adj", "1000")?;
         for (resource, limit) in [
             // A core file would hold the document.
             (Resource::RLIMIT_CORE, 0),
@@ -47,7 +44,9 @@ impl Limits {
             let limit = limit.min(getrlimit(resource)?.1);
             setrlimit(resource, limit, limit)?;
         }
-        Ok(())
+        // Files in memory are not part of an address space. When they fill the machine, the kernel is to end us, not a
+        // neighbour.
+        fs::write("/proc/self/oom_score_adj", "1000")
     }
 
     /// The kernel counts for each user and each user namespace, and does not count for root.

@@ -1,6 +1,9 @@
 //! Whose process it is, and which network it sees.
 
-use std::{fs, io};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+};
 
 use caps::CapSet;
 use nix::{
@@ -10,9 +13,13 @@ use nix::{
 
 use crate::report::{Lock, Report};
 
-/// Far above the users of distributions, containers and directories; the process's number is added, so that no two
+/// Far above the users of distributions, containers and directories. The process's number is added, so that no two
 /// processes inside a jail share one at a time.
 const OWN_USERS_START: u32 = 0x6000_0000;
+/// The highest number of a process, and one more (Linux, `PID_MAX_LIMIT`).
+const PROCESSES_END: u32 = 1 << 22;
+/// Containers number their processes alike: which of so many ranges is left to chance.
+const RANGES: u8 = 1 << 6;
 
 /// Who else is counted with this process when its processes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +74,16 @@ fn namespaces(report: &mut Report) {
     }
 }
 
-fn become_nobody() -> nix::Result<()> {
-    let number = OWN_USERS_START + u32::try_from(getpid().as_raw()).unwrap_or_default();
+fn become_nobody() -> io::Result<()> {
+    let mut chance = [0];
+    File::open("/dev/urandom")?.read_exact(&mut chance)?;
+    let [chance] = chance;
+    let process = u32::try_from(getpid().as_raw()).unwrap_or_default();
+    let number = OWN_USERS_START + u32::from(chance % RANGES) * PROCESSES_END + process;
     let (user, group) = (Uid::from_raw(number), Gid::from_raw(number));
     setgroups(&[])?;
     setresgid(group, group, group)?;
-    setresuid(user, user, user)
+    Ok(setresuid(user, user, user)?)
 }
 
 fn in_namespace(flags: CloneFlags) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! Where the words of a page stand: what hOCR and a searchable PDF are made of.
 
+#[cfg(test)]
+mod fuzz;
 mod hocr;
 
 use serde::{Deserialize, Serialize};

@@ -11,6 +11,8 @@
 mod check;
 mod date;
 mod field;
+#[cfg(test)]
+mod fuzz;
 mod layout;
 mod line;
 

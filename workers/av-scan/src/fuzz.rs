@@ -35,18 +35,33 @@ fn an_archive_is_judged_the_same_however_its_bytes_arrive() {
     const NARROW: Limits = Limits { member_bytes_max: 100, total_bytes_max: 300 };
     const WIDE: Limits = Limits { member_bytes_max: 1_000_000, total_bytes_max: 1_500_000 };
     let honest = zip(&[Entry::honest("a.txt", b"text"), Entry::honest("word/b.xml", &[7; 600])]);
+    let packed = |name, bytes, flags| Entry { method: 8, flags, ..Entry::honest(name, bytes) };
+    let office = zip(&[packed("word/document.xml", &[b'x'; 900], 0), packed("inner.zip", &honest, 8)]);
     let lying = zip(&[Entry { zip64: true, ..Entry::honest("c", b"more") }, Entry::honest("d.zip", b"PK")]);
     Target::new("archive")
+        .seed(zip(&[packed("deeper.zip", &office, 0)]))
+        .seed(office)
         .seed(honest)
         .seed(lying)
-        .tokens(&[b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b".zip", b"\xff\xff\xff\xff"])
+        .tokens(&[
+            b"PK\x01\x02",
+            b"PK\x03\x04",
+            b"PK\x05\x06",
+            b"PK\x06\x06",
+            b"PK\x07\x08",
+            b"UEsDB",
+            b".zip",
+            b"\xff\xff\xff\xff",
+        ])
         .bytes_max(2 * 1024)
         .run(|bytes| {
             let in_chunks = |size| {
-                let mut sentinel = Sentinel::default();
-                bytes.chunks(size).for_each(|chunk| sentinel.observe(chunk));
-                assert_eq!(sentinel.seen_bytes(), bytes.len() as u64);
-                [NARROW, WIDE].map(|limits| sentinel.verdict(limits).map(Unscannable::as_str))
+                [NARROW, WIDE].map(|limits| {
+                    let mut sentinel = Sentinel::new(limits);
+                    bytes.chunks(size).for_each(|chunk| sentinel.observe(chunk));
+                    assert_eq!(sentinel.seen_bytes(), bytes.len() as u64);
+                    sentinel.verdict().map(Unscannable::as_str)
+                })
             };
             let whole = in_chunks(usize::MAX);
             assert_eq!(whole, in_chunks(97));

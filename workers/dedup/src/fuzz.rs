@@ -30,7 +30,7 @@ fn a_type_is_the_same_however_the_bytes_arrive() {
             b"#!/bin/sh\n",
             b"<html>",
         ])
-        .bytes_max(10 * 1024)
+        .bytes_max(3 * 1024)
         .run(|bytes| {
             let in_chunks = |size| {
                 let mut sniffer = Sniffer::default();
@@ -39,7 +39,7 @@ fn a_type_is_the_same_however_the_bytes_arrive() {
             };
             let whole = in_chunks(usize::MAX);
             assert_eq!(whole, in_chunks(61));
-            assert_eq!(whole, in_chunks(3));
+            assert_eq!(whole, in_chunks(11));
             let Sniffed { kind, flaw } = whole;
             (kind.mime(), flaw.map_or(0, |flaw| 1 + flaw as u8))
         });

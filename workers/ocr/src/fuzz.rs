@@ -4,10 +4,7 @@
 
 use docfleet_fuzz::Target;
 
-use crate::{
-    layout::{Line, PageLayout, Word},
-    protocol::{FrameError, Reply, Request, frame_start, read_frame, receive_frame},
-};
+use crate::protocol::{FrameError, Reply, Request, frame_start, read_frame, receive_frame};
 
 #[test]
 fn a_frame_is_read_alike_on_both_sides_and_never_beyond_its_cap() {
@@ -43,40 +40,5 @@ fn a_frame_is_read_alike_on_both_sides_and_never_beyond_its_cap() {
                 }
                 (told, heard) => panic!("{told:?} on one side, {heard:?} on the other"),
             }
-        });
-}
-
-#[test]
-fn a_claimed_layout_lies_on_its_page() {
-    let word = Word { left: 10, top: 10, width: 50, height: 12, confidence: Some(90.0), text: "word".to_owned() };
-    let layout = PageLayout {
-        number: 1,
-        width: 100,
-        height: 200,
-        dpi: 200,
-        rotation: 90,
-        skew: 0.5,
-        language: Some("deu+eng".to_owned()),
-        lines: vec![Line { left: 10, top: 10, width: 50, height: 12, words: vec![word.clone(), word] }],
-    };
-    Target::new("page-layout")
-        .seed(serde_json::to_vec(&layout).unwrap_or_default())
-        .tokens(&[b"4294967295", b"0", b"-1", b"1e39", b"null", b"\\u0000", b"\"words\":[]", b"{}", b"[", b"\"\""])
-        .bytes_max(4 * 1024)
-        .run(|json| {
-            let claimed = PageLayout::claimed(json, 1);
-            if let Ok(Some(page)) = &claimed {
-                assert!(page.lines.iter().all(|line| !line.words.is_empty()));
-                assert!([0, 90, 180, 270].contains(&page.rotation) && page.skew.is_finite());
-                for word in page.words() {
-                    assert!(u64::from(word.left) + u64::from(word.width) <= u64::from(page.width));
-                    assert!(u64::from(word.top) + u64::from(word.height) <= u64::from(page.height));
-                    assert!(word.confidence.is_none_or(|confidence| (0.0..=100.0).contains(&confidence)));
-                }
-                // What is told on is read again.
-                let told = serde_json::to_vec(page).expect("numbers are finite");
-                assert_eq!(PageLayout::claimed(&told, 1).as_ref(), Ok(&claimed.clone().unwrap_or_default()));
-            }
-            claimed.map(|page| page.map(|page| page.lines.len().min(4)))
         });
 }

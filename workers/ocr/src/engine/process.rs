@@ -129,7 +129,7 @@ impl Process {
         }
         self.kill_group();
         match timeout(END_TIME_MAX, self.child.wait()).await {
-            Ok(Ok(status)) => (format!("by us: {status}"), false),
+            Ok(Ok(status)) => (format!("by us: {status}"), is_denied(status)),
             Ok(Err(error)) => (error.kind().to_string(), false),
             Err(_) => ("does not end".to_owned(), false),
         }

@@ -174,8 +174,8 @@ async fn a_fork_bomb_ends_after_a_few_processes_and_goes_with_the_child() {
     let told = told_by(&outside, &outside.jail(), &["fork-bomb", "nothing"]).await;
     let forked: u32 = told.iter().find_map(|line| line.strip_prefix("forked ")?.parse().ok()).expect("it counts");
     assert!(told.contains(&"fork-bomb EAGAIN".to_owned()), "{told:?}");
-    // A user of its own: 8 in all. Without one, as an ordinary user in a chroot has it, 1,024 beside that user's others.
-    assert!(forked <= 1_024, "{forked}");
+    // A user of its own: 8 in all. Without one, as in a chroot, 1,024 beside what that user had running before.
+    assert!(forked < 2_000, "{forked}");
     gone(&outside.directory.path().display().to_string()).await;
 }
 
