@@ -1,5 +1,5 @@
 use av_scan::{
-    AvScan,
+    AgeLimit, AvScan, ClamdConfig,
     reply::{Answer, Unscannable},
 };
 use docfleet_blobs::content_key;
