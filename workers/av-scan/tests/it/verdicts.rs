@@ -1,5 +1,5 @@
 use av_scan::{
-    AvScan,
+    AgeLimit, AvScan, ClamdConfig,
     reply::{Answer, Unscannable},
 };
 use docfleet_blobs::content_key;
@@ -7,13 +7,19 @@ use docfleet_pipeline::{Class, Handler};
 use docfleet_testkit::Servers;
 
 use crate::{
-    Store, TENANT, config, context, eicar, key, message,
+    Store, TENANT, context, eicar, key, message,
     own_clamd::{OwnClamd, STREAM_BYTES_MAX},
 };
 
+/// Shared with every other test: it may be slow.
+fn running() -> ClamdConfig {
+    let addresses = vec![Servers::running().clamd_address()];
+    ClamdConfig { addresses, database_age_max: AgeLimit::Unlimited, ..ClamdConfig::default() }
+}
+
 #[tokio::test]
 async fn the_running_engine_tells_clean_from_infected() {
-    let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
+    let (store, config) = (Store::new(), running());
     let clean = store.scan(&config, "a harmless letter").await.unwrap();
     assert_eq!(clean.answer, Answer::Clean);
     assert!(clean.version.engine.starts_with("ClamAV "), "{:?}", clean.version);
@@ -39,7 +45,7 @@ async fn a_document_larger_than_the_engine_takes_is_unscannable_and_not_retried(
 
 #[tokio::test]
 async fn a_blob_that_is_gone_or_another_is_for_operators() {
-    let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
+    let (store, config) = (Store::new(), running());
     let key = key();
     // Whether it was erased is asked in the settlement, which is for operators if not.
     let gone = AvScan::over(store.blobs.clone(), &config).work(&message(&key, 5), &context()).await.unwrap();
@@ -51,7 +57,7 @@ async fn a_blob_that_is_gone_or_another_is_for_operators() {
 
 #[tokio::test]
 async fn a_key_that_is_not_the_documents_own_is_not_opened() {
-    let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
+    let (store, config) = (Store::new(), running());
     let of_another_tenant = content_key("b", &"ab".repeat(32));
     let of_another_content = content_key(TENANT, &"cd".repeat(32));
     for key in [&of_another_tenant, &of_another_content] {
@@ -66,7 +72,7 @@ async fn a_key_that_is_not_the_documents_own_is_not_opened() {
 
 #[tokio::test]
 async fn a_document_of_another_region_is_not_opened() {
-    let (store, config) = (Store::new(), config(Servers::running().clamd_address()));
+    let (store, config) = (Store::new(), running());
     let mut foreign = message(&key(), 5);
     foreign.meta.region = "elsewhere".into();
     let refused = AvScan::over(store.blobs.clone(), &config).work(&foreign, &context()).await.unwrap_err();
