@@ -5,6 +5,7 @@
 //! document to a disk, where a kill would leave it.
 
 mod document;
+mod drawing;
 mod limits;
 mod pdf;
 mod picture;
@@ -45,6 +46,8 @@ pub enum Error {
     Frame(#[from] FrameError),
     #[error("a page of no document was asked for")]
     NothingOpen,
+    #[error("the layouts are not the worker's")]
+    Layouts(#[source] serde_json::Error),
 }
 
 /// Why a question about a document has no answer.
@@ -115,6 +118,11 @@ pub fn serve(config: &str) -> Result<(), Error> {
                     open = Some(document);
                     (reply, Vec::new())
                 })
+            }
+            Request::Searchable => {
+                let document = open.as_ref().ok_or(Error::NothingOpen)?;
+                let layouts: Vec<PageLayout> = serde_json::from_slice(&body).map_err(Error::Layouts)?;
+                drawing::searchable(document, &layouts, &config).map(|pdf| (Reply::Searchable, pdf))
             }
             Request::Page { number } => {
                 let document = open.as_ref().ok_or(Error::NothingOpen)?;
