@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     audit::AuditArgs,
+    blobs::BlobsArgs,
     commands::{CommandsArgs, DrainArgs, DropArgs, LetFailArgs, PauseArgs, ResumeArgs, ThrottleArgs},
     dlq::DlqArgs,
     leases::LeasesArgs,
@@ -15,6 +16,7 @@ use crate::{
     setup::SetupArgs,
     status::StatusArgs,
     submit::SubmitArgs,
+    trail::TrailArgs,
 };
 
 const AFTER_HELP: &str = "\
@@ -89,4 +91,8 @@ pub enum Command {
     Projections(ProjectionsArgs),
     /// Prove that every event has exactly one outcome at every consumer.
     Audit(AuditArgs),
+    /// Show who wrote, read or removed what of documents, and in which region.
+    Trail(TrailArgs),
+    /// Look for bytes in the store that no document has.
+    Blobs(BlobsArgs),
 }

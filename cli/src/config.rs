@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, path::Path};
 
+use docfleet_blobs::BlobsConfig;
 use docfleet_outbox::{RegistryConfig, RetentionConfig};
 use figment::{
     Figment,
@@ -22,6 +23,9 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Base of the document API, without a slash at the end.
     pub api_url: String,
+    pub blobs: BlobsConfig,
+    /// Whose blob store this is.
+    pub region: String,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +66,18 @@ impl Default for Api {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(default)]
+struct Service {
+    region: String,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self { region: "local".to_owned() }
+    }
+}
+
 impl Config {
     /// The same precedence as every process of the fleet: defaults < `file` < `DOCFLEET__SECTION__KEY`.
     pub fn load(file: Option<&Path>) -> Result<Self, Error> {
@@ -88,6 +104,8 @@ impl Config {
             registry: section(figment, "registry")?,
             retention: section(figment, "retention")?,
             api_url: format!("http://{}", section::<Api>(figment, "api")?.listen),
+            blobs: section(figment, "blobs")?,
+            region: section::<Service>(figment, "service")?.region,
         })
     }
 }

@@ -11,6 +11,7 @@ pub enum Server {
     Kafka,
     Registry,
     Api,
+    Blobs,
 }
 
 impl Server {
@@ -21,6 +22,7 @@ impl Server {
             Self::Kafka => "[kafka].brokers",
             Self::Registry => "[registry].url",
             Self::Api => "--api or [api].listen",
+            Self::Blobs => "[blobs]",
         }
     }
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Server {
             Self::Kafka => "Kafka",
             Self::Registry => "the schema registry",
             Self::Api => "the document API",
+            Self::Blobs => "the blob store",
         })
     }
 }
@@ -155,6 +158,15 @@ pub fn is_away(code: RDKafkaErrorCode) -> bool {
             | Code::Resolve
             | Code::WaitingForCoordinator
     )
+}
+
+impl From<docfleet_blobs::Error> for Error {
+    fn from(error: docfleet_blobs::Error) -> Self {
+        match error {
+            docfleet_blobs::Error::Unavailable(detail) => Self::Away { server: Server::Blobs, detail },
+            other => Self::Config(other.to_string()),
+        }
+    }
 }
 
 impl From<docfleet_outbox::Error> for Error {

@@ -5,6 +5,7 @@
 mod api;
 mod args;
 mod audit;
+mod blobs;
 mod commands;
 mod config;
 mod consumer;
@@ -23,6 +24,7 @@ mod servers;
 mod setup;
 mod status;
 mod submit;
+mod trail;
 
 use std::process::ExitCode;
 
@@ -68,5 +70,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Leases(args) => leases::run(&config, &args, json).await,
         Command::Projections(args) => projections::run(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
+        Command::Trail(args) => trail::run(&config, &args, json).await,
+        Command::Blobs(args) => blobs::run(&config, &args, json).await,
     }
 }

@@ -2,7 +2,7 @@
 
 usage() {
     cat <<'TEXT'
-./dev demo [PATH…]
+./dev demo [--s3] [PATH…]
     Starts everything, sends documents through the whole fleet and shows what became of each: the samples of this
     repository and a file with the EICAR test virus, or your own files and directories. Each demo has a tenant of its own,
     so that nothing is a duplicate of an earlier demo's.
@@ -10,8 +10,12 @@ usage() {
     The stack runs until Ctrl-C, so that you can look at it; it stops at once when the input is not a terminal. If
     ./dev up started it before, it keeps running.
 
+    --s3   the documents lie in a bucket of MinIO, encrypted with a key of the customer, instead of a directory. It is built
+           from its source the first time, which takes some minutes. Documents of earlier demos stay where they are.
+
 Examples:
     ./dev demo
+    ./dev demo --s3
     ./dev demo ~/scans/passport.pdf ~/letters/
     ./dev demo </dev/null               sends the samples, prints the table, stops
 
@@ -26,6 +30,7 @@ run() {
     paths=()
     for path in "$@"; do
         [[ $path != -- ]] || continue
+        [[ $path != --s3 ]] || { DEMO_NEEDS=$NEEDS_OF_BUCKET && servers_with_bucket && continue; }
         [[ -r $path ]] || usage_error "$path is not a file or directory that can be read"
         paths+=("$(realpath "$path")")
     done

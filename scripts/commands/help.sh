@@ -4,7 +4,7 @@ usage() {
     cat <<'TEXT'
 ./dev: run, test and measure docfleet on this machine. Debian or Ubuntu with Rust; root or sudo for missing packages.
 
-    ./dev demo [PATH…]          start everything, send documents through, show what became of them
+    ./dev demo [--s3] [PATH…]   start everything, send documents through, show what became of them
     ./dev test                  all checks and tests, on real servers
 
     ./dev up | down             start and leave running; stop

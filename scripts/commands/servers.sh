@@ -4,7 +4,7 @@ usage() {
     cat <<'TEXT'
 ./dev servers STATE up | down | forget | config | start NAME | kill NAME | stop NAME
     Servers without the fleet, in .docfleet/STATE: for tests that must break them, and for work on one crate.
-    NAME is postgres, redis, clamd, kafka or registry.
+    NAME is postgres, redis, clamd, kafka, registry or minio.
 
     up       start all, and print the path of the configuration that names their addresses
     config   print that path
@@ -28,18 +28,20 @@ run() {
     local state=$1 action=$2 name=${3:-}
     [[ $state =~ ^[a-z][a-z0-9-]*$ && $state != tools && $state != fresh ]] || usage_error "'$state' can not be the name of a state"
     case $action in
-        start | kill | stop) [[ -n $name && " ${SERVERS[*]} " == *" $name "* ]] || usage_error "$action needs one of: ${SERVERS[*]}" ;;
+        start | kill | stop) [[ -n $name && " ${SERVERS[*]} ${MORE_SERVERS[*]} " == *" $name "* ]] || usage_error "$action needs one of: ${SERVERS[*]}" ;;
         up | down | forget | config) ;;
         *) usage_error "servers does not know '$action'" ;;
     esac
     state_open "$state"
+    # The faults of chaos are about the others.
+    state_is_for_chaos || servers_with_bucket
     state_lock
     "servers_action_$action" "$name"
 }
 
 servers_action_up() {
     checkout_is_usable
-    install_missing
+    install_missing "$NEEDS_OF_TESTS"
     fetch_servers
     servers_ports
     ports_save

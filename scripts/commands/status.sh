@@ -14,7 +14,10 @@ run() {
     local name missing=0 names=("${SERVERS[@]}" "${FLEET[@]}" "$RECEIVER") state=$DEMO_STATE
     case ${1:-} in
         '') ;;
-        --test) state="test" names=("${SERVERS[@]}") ;;
+        --test)
+            servers_with_bucket
+            state="test" names=("${SERVERS[@]}")
+            ;;
         *) usage_error "status does not know '$1'" ;;
     esac
     [[ -d $HOME_OF_STATES/$state ]] || die 'nothing was started yet; ./dev up does'

@@ -42,6 +42,7 @@ run() {
     now_ms
     began=$REPLY
     install_missing "$NEEDS_OF_TESTS"
+    servers_with_bucket
     test_servers_start "$keep"
     CHECKS=()
     if [[ -z $only ]]; then

@@ -3,6 +3,16 @@
 
 CONFIG_NAME=docfleet.toml
 
+# Documents lie in a directory, unless the demo is asked for a bucket; tests find one beside it.
+config_blobs() {
+    if has_bucket && [[ ${STATE##*/} == demo* ]]; then
+        minio_section
+        return
+    fi
+    printf 'url = "file://%s/blobs"\n' "$STATE"
+    ! has_bucket || { printf '\n[test_bucket]\n' && minio_section; }
+}
+
 # config_write: STATE/docfleet.toml; only for its owner, as it holds a password. CONFIG_CHANGED=1 unless it was so before.
 config_write() {
     local password file=$STATE/$CONFIG_NAME
@@ -30,7 +40,7 @@ url = "redis://127.0.0.1:${PORT[redis]}/"
 address = "127.0.0.1:${PORT[clamd]}"
 
 [blobs]
-url = "file://$STATE/blobs"
+$(config_blobs)
 
 [api]
 listen = "127.0.0.1:${PORT[api]:-0}"

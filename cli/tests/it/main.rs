@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
+mod blobs;
 mod commands;
 mod crowd;
 mod dlq;
@@ -23,4 +24,5 @@ mod setup;
 mod status;
 mod submit;
 mod topic;
+mod trail;
 mod worker;

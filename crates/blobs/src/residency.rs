@@ -86,6 +86,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_this_repository_can_be_read() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/data-residency.yaml");
+        let residency = Residency::read(&example).unwrap();
+        assert!(residency.regions.values().all(|store| store.sse_c_key_file.is_some()));
+    }
+
+    #[test]
     fn the_same_bucket_name_at_two_services_is_two_stores_and_files_stand_beside_the_file() {
         let residency = read(
             "regions:\n  eu: {url: 's3://a', endpoint: 'https://eu.example', sse_c_key_file: keys/eu}\n  us: {url: 's3://a'}\n\

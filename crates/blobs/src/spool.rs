@@ -93,3 +93,34 @@ pub(crate) async fn blocking<T: Send + 'static>(
     // It ends by itself, or the runtime ends.
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(std::io::Error::other(ended)))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_small_sees_no_disk_and_what_is_large_is_not_held_in_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let fill = async |bytes: usize| {
+            let mut filling = Filling::in_memory(directory.path().to_owned());
+            for piece in vec![7; bytes].chunks(100_000) {
+                filling.push(piece).await.unwrap();
+            }
+            filling.finish().await.unwrap()
+        };
+        let Spool::Memory(small) = fill(IN_MEMORY_BYTES_MAX).await else { panic!("small is on disk") };
+        assert_eq!(small.len(), IN_MEMORY_BYTES_MAX);
+        let Spool::Unlinked(large) = fill(IN_MEMORY_BYTES_MAX + 1).await else { panic!("large is in memory") };
+        assert_eq!(large.metadata().unwrap().len(), IN_MEMORY_BYTES_MAX as u64 + 1);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "it has no name");
+        assert_eq!(read_part(&large, IN_MEMORY_BYTES_MAX as u64, 1).await.unwrap(), [7][..]);
+        assert!(read_part(&large, IN_MEMORY_BYTES_MAX as u64, 2).await.is_err(), "beyond its end");
+    }
+
+    #[tokio::test]
+    async fn a_spool_that_is_not_there_is_said_to_be_so() {
+        let mut filling = Filling::in_memory("/nowhere/at/all".into());
+        assert!(matches!(filling.push(&vec![0; IN_MEMORY_BYTES_MAX + 1]).await, Err(Error::Spool(_))));
+    }
+}

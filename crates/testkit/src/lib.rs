@@ -9,6 +9,8 @@ mod kafka;
 pub mod proxy;
 
 use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -32,6 +34,15 @@ struct Url {
 #[derive(Deserialize, Default)]
 struct Kafka {
     brokers: String,
+}
+
+/// `[test_bucket]`: an S3 service with the keys of `[blobs]`.
+#[derive(Deserialize, Default)]
+struct TestBucket {
+    url: String,
+    endpoint: String,
+    #[serde(flatten)]
+    further: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -72,6 +83,25 @@ impl Servers {
 
     pub fn clamd_address(&self) -> String {
         self.section::<Address>("clamd").address
+    }
+
+    /// The lines of a `[blobs]` with a customer's key, in a place of the bucket that no other test has. `endpoint`: another
+    /// address for the service, as behind a proxy.
+    pub fn bucket(&self, endpoint: Option<&str>) -> String {
+        let bucket: TestBucket = self.section("test_bucket");
+        assert!(!bucket.url.is_empty(), "the test configuration has no S3 service: start the servers by `./dev test`");
+        let endpoint = endpoint.unwrap_or(&bucket.endpoint);
+        let mut lines = format!("url = '{}/{}'\nendpoint = '{endpoint}'\n", bucket.url, unique_name());
+        for (key, value) in bucket.further {
+            lines.push_str(&format!("{key} = '{value}'\n"));
+        }
+        lines
+    }
+
+    /// Where the S3 service listens.
+    pub fn bucket_address(&self) -> SocketAddr {
+        let endpoint = self.section::<TestBucket>("test_bucket").endpoint;
+        endpoint.trim_start_matches("https://").parse().expect("the S3 service has an address")
     }
 
     /// The configuration of a worker that meets no other test: its own database, its own topics and groups. `more` holds

@@ -1,5 +1,6 @@
 //! Where documents lie, and who touched them.
 
+use docfleet_testkit::Servers;
 use sqlx::Row;
 
 use crate::{
@@ -99,4 +100,17 @@ async fn a_store_of_another_region_is_not_written_to() {
     service.put_blob(".docfleet-region", b"us");
     service.upload(form::file("a.pdf", b"x")).await.problem(500, "internal");
     assert!(service.blobs().is_empty(), "{:?}", service.blobs());
+}
+
+#[tokio::test]
+async fn documents_lie_in_a_bucket_as_well_and_come_back_from_it() {
+    let service = Service::with_blobs(&Servers::running().bucket(None)).await;
+    for content in [b"small".to_vec(), vec![7; 6_000_000]] {
+        let id = service.accepted("a.pdf", &content).await;
+        assert_ne!(service.accepted("b.pdf", &content).await, id, "the same bytes, another document");
+        service.sql(OPENED, id).await;
+        let answer = service.get(&format!("/v1/documents/{id}/content")).await;
+        assert!(answer.status == 200 && answer.body == content);
+    }
+    assert_eq!(service.count("documents.blobs").await, 2);
 }

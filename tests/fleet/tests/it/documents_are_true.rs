@@ -17,7 +17,7 @@ const SECTIONS: [(&str, &str, &str); 17] = [
     ("retention", "crates/outbox/src/retention.rs", "RetentionConfig"),
     ("redis", "workers/dedup/src/cache.rs", "RedisConfig"),
     ("clamd", "workers/av-scan/src/config.rs", "ClamdConfig"),
-    ("blobs", "crates/blobs/src/lib.rs", "BlobsConfig"),
+    ("blobs", "crates/blobs/src/config.rs", "BlobsConfig"),
     ("consumer", "crates/pipeline/src/config.rs", "ConsumerConfig"),
     ("retry", "crates/pipeline/src/config.rs", "RetryConfig"),
     ("parked", "crates/pipeline/src/config.rs", "ParkedConfig"),
