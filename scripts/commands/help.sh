@@ -15,6 +15,7 @@ usage() {
     ./dev check                 formatting, shellcheck and clippy only
     ./dev chaos [--rounds N]    the fleet while its processes and Kafka are killed
     ./dev simulate [--seeds N]  simulated worlds under every fault, each made by its seed; no servers
+    ./dev fuzz [TARGET…]        hostile bytes for whatever reads a stranger's; no servers
     ./dev bench pipeline        messages a second, against bare clients
     ./dev fresh                 both first commands in a clean Debian, as a new user would
     ./dev servers …             servers of a state of your own; for tests that kill them

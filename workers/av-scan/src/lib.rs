@@ -8,6 +8,8 @@ pub mod archive;
 mod clamd;
 mod config;
 mod engine;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod metric;
 pub mod reply;

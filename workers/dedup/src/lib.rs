@@ -7,6 +7,8 @@
 mod cache;
 pub mod claim;
 pub mod contents;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 pub mod identify;
 mod metric;

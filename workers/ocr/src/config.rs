@@ -5,10 +5,22 @@ use serde::{Deserialize, Serialize};
 /// The highest `document_time_max`.
 pub const DOCUMENT_TIME_LIMIT: Duration = Duration::from_secs(25 * 60);
 
+/// What to do where a machine does not have all locks of the jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strictness {
+    /// No child without the required ones.
+    Required,
+    /// What there is.
+    BestEffort,
+}
+
 /// `[ocr]`. The whole section is handed to each child on its command line: nothing in it is secret.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OcrConfig {
+    /// Whether a machine without all the locks is good enough to read documents on.
+    pub jail: Strictness,
     /// Tesseract's language codes, such as `deu+eng`. More languages are slower.
     pub languages: String,
     /// Directory of the `.traineddata` files; the system's when absent.
@@ -51,6 +63,7 @@ impl Default for OcrConfig {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
         Self {
+            jail: Strictness::Required,
             languages: "deu+eng".to_owned(),
             tessdata: None,
             children: 0,

@@ -258,6 +258,8 @@ fn of_engine(error: engine::Error) -> Failure {
     match error {
         engine::Error::Start(_) => Failure::unavailable("engine-unavailable", error),
         engine::Error::Crashed(_) => Failure::transient("engine-crashed", error),
+        // One more try is one more chance for an attack.
+        engine::Error::Denied(_) => Failure::poison("engine-denied", error),
         engine::Error::Protocol(_) => Failure::transient("engine-protocol", error),
         engine::Error::Stopping => Failure::unavailable("shutting-down", error),
     }
@@ -273,6 +275,7 @@ mod tests {
     fn an_engine_that_dies_is_tried_again_and_a_missing_blob_is_not() {
         for (error, class) in [
             (engine::Error::Crashed("signal: 11".into()), Class::Transient),
+            (engine::Error::Denied("signal: 31".into()), Class::Poison),
             (engine::Error::Protocol("junk".into()), Class::Transient),
             (engine::Error::Start("no memory".into()), Class::Unavailable),
             (engine::Error::Stopping, Class::Unavailable),

@@ -1,12 +1,14 @@
 //! Reads documents: the text layer of a PDF where it is good, OCR for the rest.
 //!
 //! In the order of the flow: [`Ocr`] (the handler: blob in, text and event out) → [`engine`] (children in a pool, a wall
-//! clock over each question) → `protocol` (frames on their standard streams) → [`child`] (the same binary under limits;
+//! clock over each question) → `protocol` (frames on their standard streams) → [`child`] (the same binary in a jail;
 //! the only place where foreign bytes are parsed) → [`reading`] (what came out, as an event).
 
 pub mod child;
 mod config;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod kind;
 mod metric;
@@ -17,7 +19,7 @@ mod store;
 mod unreadable;
 pub mod zone;
 
-pub use config::OcrConfig;
+pub use config::{OcrConfig, Strictness};
 pub use docfleet_layout as layout;
 pub use engine::CHILD_ARGUMENT;
 pub use handler::{Finding, Ocr};

@@ -7,6 +7,7 @@
 use std::io::{self, Read};
 
 use docfleet_events::TextSource;
+use docfleet_jail::Report;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -35,6 +36,8 @@ pub enum Reply {
     Ready {
         tesseract: String,
         poppler: String,
+        /// Which locks it is behind.
+        jail: Report,
     },
     /// Instead of `Ready`: the installation is not usable.
     Broken {

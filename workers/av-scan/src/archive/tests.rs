@@ -3,9 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[path = "sample.rs"]
-mod sample;
-use sample::{Entry, zip};
+use super::sample::{Entry, zip};
 
 const LIMITS: Limits = Limits { member_bytes_max: 1_000, total_bytes_max: 1_500 };
 

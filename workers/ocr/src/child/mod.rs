@@ -1,12 +1,14 @@
 //! The child: the only place where foreign bytes are parsed. It answers questions on standard input until that ends.
 //!
-//! It owns nothing worth stealing: no environment, no configuration but `[ocr]`, no connection; its directory is its own
-//! and dies with it. It says nothing on standard error, since what it could say there is about the document, and writes no
-//! document to a disk, where a kill would leave it.
+//! It owns nothing worth stealing: no environment, no configuration but `[ocr]`, no connection, no directory; what it may
+//! still do stands in `confine.rs`. It says nothing on standard error, since what it could say there is about the document,
+//! and can write nothing to a disk, where a kill would leave it.
 
+mod confine;
 mod document;
 mod drawing;
-mod limits;
+#[cfg(test)]
+mod fuzz;
 mod pdf;
 mod picture;
 mod plain;
@@ -19,10 +21,12 @@ mod tsv;
 use std::io::{self, Write};
 
 use docfleet_events::TextSource;
+use docfleet_jail::Report;
 
+pub use self::confine::{PROGRAM_DIRECTORIES, jail};
 use self::{document::Document, recognizer::Recognizer};
 use crate::{
-    OcrConfig, Unreadable,
+    OcrConfig, Strictness, Unreadable,
     layout::{LAYOUT_BYTES_MAX, PageLayout},
     protocol::{FrameError, Reply, Request, frame_start, read_frame},
 };
@@ -34,10 +38,17 @@ pub enum Error {
     Arguments(#[source] serde_json::Error),
     #[error("limits: {0}")]
     Limits(#[from] nix::Error),
+    #[error(
+        "the jail for documents lacks: {gaps}. Give the machine what is missing, or set [ocr] jail = \"best-effort\" to read \
+         documents without it"
+    )]
+    Jail { gaps: String },
     #[error("tesseract: {0}")]
     Tesseract(String),
     #[error("{name} was ended by a signal or a limit")]
     ToolCrashed { name: &'static str },
+    #[error("{name} tried what no reader of documents does")]
+    ToolDenied { name: &'static str },
     #[error("a file in memory: {0}")]
     Memory(#[source] io::Error),
     #[error("{name}: {source}")]
@@ -49,6 +60,9 @@ pub enum Error {
     #[error("the layouts are not the worker's")]
     Layouts(#[source] serde_json::Error),
 }
+
+/// The status of a child whose tool was ended by the jail: what a shell would say of one ended by SIGSYS.
+pub const DENIED_STATUS: u8 = 128 + 31;
 
 /// Why a question about a document has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -89,15 +103,15 @@ impl PageText {
     }
 }
 
-/// Sets the limits, starts the engine and answers until standard input ends.
+/// Enters the jail, starts the engine and answers until standard input ends.
 ///
 /// # Errors
 /// Whatever keeps it from answering; the process is to exit non-zero.
 pub fn serve(config: &str) -> Result<(), Error> {
     let config: OcrConfig = serde_json::from_str(config).map_err(Error::Arguments)?;
-    limits::confine(&config)?;
+    let jail = confine::confine(&config)?;
     let (mut questions, mut answers) = (io::stdin().lock(), io::stdout().lock());
-    let mut recognizer = match prepare(&config) {
+    let mut recognizer = match prepare(&config, jail) {
         Ok((recognizer, ready)) => {
             send(&mut answers, &ready, b"")?;
             recognizer
@@ -109,7 +123,7 @@ pub fn serve(config: &str) -> Result<(), Error> {
     };
     let mut open = None;
     while let Some((request, body)) = read_frame::<Request>(&mut questions, config.document_bytes_max)? {
-        limits::grant_cpu(&config)?;
+        confine::grant_cpu(&config)?;
         let answer = match request {
             Request::Open { kind } => {
                 open = None;
@@ -138,9 +152,12 @@ pub fn serve(config: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn prepare(config: &OcrConfig) -> Result<(Recognizer, Reply), Error> {
+fn prepare(config: &OcrConfig, jail: Report) -> Result<(Recognizer, Reply), Error> {
+    if config.jail == Strictness::Required && !jail.is_closed() {
+        return Err(Error::Jail { gaps: jail.gaps() });
+    }
     let recognizer = Recognizer::start(config)?;
-    let ready = Reply::Ready { tesseract: Recognizer::version(), poppler: pdf::version()? };
+    let ready = Reply::Ready { tesseract: Recognizer::version(), poppler: pdf::version()?, jail };
     Ok((recognizer, ready))
 }
 

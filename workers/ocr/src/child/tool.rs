@@ -5,7 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::{
+    memfd::{MFdFlags, memfd_create},
+    signal::Signal,
+};
 
 use super::Error;
 
@@ -16,7 +19,7 @@ const MESSAGES_BYTES_MAX: u64 = 16 * 1024;
 pub struct Answer {
     pub succeeded: bool,
     pub output: Vec<u8>,
-    /// More than the caller wanted; the tool was ended.
+    /// More than the caller wanted.
     pub is_cut: bool,
     /// The beginning of its standard error.
     pub messages: String,
@@ -27,7 +30,7 @@ pub fn file_in_memory() -> Result<File, Error> {
     Ok(memfd_create(c"document", MFdFlags::empty()).map_err(|e| Error::Memory(e.into()))?.into())
 }
 
-/// Runs a tool of the system in the child's directory and group. It inherits the child's limits and dies with it.
+/// Runs a tool of the system in the child's group. It inherits the child's jail and dies with it.
 pub fn run(name: &'static str, arguments: &[&str], output_max: usize) -> Result<Answer, Error> {
     let failed = |source| Error::Tool { name, source };
     let mut messages = file_in_memory()?;
@@ -42,16 +45,15 @@ pub fn run(name: &'static str, arguments: &[&str], output_max: usize) -> Result<
         .map_err(|source| Error::Tool { name: "setpriv", source })?;
     let mut output = Vec::new();
     if let Some(pipe) = running.stdout.take() {
+        // Behind its end the pipe is closed: a tool with more to say ends by it. Nobody in the jail can kill.
         pipe.take(output_max as u64 + 1).read_to_end(&mut output).map_err(failed)?;
     }
     let is_cut = output.len() > output_max;
-    if is_cut {
-        running.kill().map_err(failed)?;
-    }
     let status = running.wait().map_err(failed)?;
     match status.code() {
         // setpriv's own word for a program that it can not execute.
         Some(126 | 127) => return Err(failed(io::ErrorKind::NotFound.into())),
+        None if status.signal() == Some(Signal::SIGSYS as i32) => return Err(Error::ToolDenied { name }),
         None if !is_cut && status.signal().is_some() => return Err(Error::ToolCrashed { name }),
         _ => {}
     }

@@ -5,7 +5,7 @@ use docfleet_events::TextSource;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Lease, process::Process};
+use super::{Error, Lease};
 use crate::{
     Kind, Unreadable,
     layout::{PageLayout, clean},
@@ -22,7 +22,7 @@ enum Opened {
 /// What is done with a reading before a PDF is made of it.
 pub type Finish<'f> = Box<dyn FnOnce(&mut Reading) + Send + 'f>;
 
-impl Lease<'_> {
+impl Lease {
     /// Reads a document, page by page. Between two pages it heeds `stop`.
     ///
     /// A page over its time is a gap, and a fresh child reads on. When the document's own time is over, all pages that are
@@ -47,14 +47,11 @@ impl Lease<'_> {
         is_wanted: bool,
         stop: &CancellationToken,
     ) -> Result<(Reading, Option<Bytes>), Error> {
-        let deadline = Instant::now() + self.engine.config.document_time_max;
+        let deadline = Instant::now() + self.pool.config.document_time_max;
         let outcome = self.read_then_draw(kind, &document, finish, is_wanted, deadline, stop).await;
         match outcome {
             Ok(reading) => {
-                if let Some(mut process) = self.process.take() {
-                    process.documents += 1;
-                    self.engine.give_back(process);
-                }
+                self.give_back();
                 Ok(reading)
             }
             Err(error) => {
@@ -102,7 +99,7 @@ impl Lease<'_> {
                 break;
             }
             reading.add(number, self.page(number, deadline).await?);
-            if reading.text_bytes() > self.engine.config.text_bytes_max {
+            if reading.text_bytes() > self.pool.config.text_bytes_max {
                 return Ok(Reading::unreadable(Unreadable::TooLarge));
             }
         }
@@ -110,10 +107,10 @@ impl Lease<'_> {
     }
 
     async fn open(&mut self, kind: Kind, document: &[u8], deadline: Instant) -> Result<Opened, Error> {
-        let within = self.engine.config.open_time_max;
+        let within = self.pool.config.open_time_max;
         match self.ask(&Request::Open { kind }, document, within, deadline).await? {
             None => Ok(Opened::Unreadable(Unreadable::TooSlow)),
-            Some((Reply::Opened { pages }, _)) if (1..=self.engine.config.pages_max).contains(&pages) => {
+            Some((Reply::Opened { pages }, _)) if (1..=self.pool.config.pages_max).contains(&pages) => {
                 Ok(Opened::Pages(pages))
             }
             Some((Reply::Unreadable { reason }, _)) => Ok(Opened::Unreadable(reason)),
@@ -126,7 +123,7 @@ impl Lease<'_> {
         if Instant::now() >= deadline {
             return Ok(false);
         }
-        let Ok(started) = timeout_at(deadline, Process::start(&self.engine.program, &self.engine.config)).await else {
+        let Ok(started) = timeout_at(deadline, self.pool.start_child()).await else {
             return Ok(false);
         };
         self.process = Some(started?);
@@ -144,10 +141,10 @@ impl Lease<'_> {
         }
         let layouts: Vec<&PageLayout> = reading.layouts().collect();
         let json = serde_json::to_vec(&layouts).map_err(|_| Error::Protocol("layouts that are no JSON".to_owned()))?;
-        if json.len() > self.engine.config.document_bytes_max {
+        if json.len() > self.pool.config.document_bytes_max {
             return Ok(None);
         }
-        let within = self.engine.config.document_time_max;
+        let within = self.pool.config.document_time_max;
         match self.ask(&Request::Searchable, &json, within, deadline).await? {
             Some((Reply::Searchable, pdf)) => Ok(Some(pdf.into())),
             Some((Reply::Unreadable { reason }, _)) => {
@@ -160,7 +157,7 @@ impl Lease<'_> {
     }
 
     async fn page(&mut self, number: u32, deadline: Instant) -> Result<Result<Page, Unreadable>, Error> {
-        let (started, within) = (Instant::now(), self.engine.config.page_time_max);
+        let (started, within) = (Instant::now(), self.pool.config.page_time_max);
         let reason = match self.ask(&Request::Page { number }, b"", within, deadline).await? {
             Some((Reply::Page { source, confidence, words, text_bytes }, body)) => {
                 let (text, layout) = body

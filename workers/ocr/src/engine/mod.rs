@@ -5,10 +5,11 @@ mod process;
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use docfleet_jail::{Lock, Missing, Report};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::process::Process;
 use crate::{OcrConfig, metric, protocol::FrameError};
@@ -24,6 +25,9 @@ pub enum Error {
     Start(String),
     #[error("the child ended while it read ({0})")]
     Crashed(String),
+    /// By the jail, for what no reader of documents does: the document may have taken it over.
+    #[error("the jail ended the child ({0})")]
+    Denied(String),
     #[error("the child breaks the protocol: {0}")]
     Protocol(String),
     #[error("the process is to end")]
@@ -35,6 +39,7 @@ impl Error {
         match self {
             Self::Start(_) => "start",
             Self::Crashed(_) => "crashed",
+            Self::Denied(_) => "denied",
             Self::Protocol(_) => "protocol",
             Self::Stopping => "stopping",
         }
@@ -53,45 +58,60 @@ impl From<FrameError> for Error {
 }
 
 /// Reads documents in children.
-pub struct Engine {
+pub struct Engine(Arc<Pool>);
+
+struct Pool {
     program: PathBuf,
     config: OcrConfig,
-    permits: Semaphore,
+    /// One for each child that is idle or will be when its start is over.
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<Process>>,
 }
 
-/// A child for one document. Dropped in the middle, it ends the child: nobody knows what the child is doing then.
-pub struct Lease<'a> {
-    engine: &'a Engine,
-    /// None after it was too slow and is ended.
+/// A child for one document. Dropped in the middle, it ends the child: nobody knows what the child is doing then. Either
+/// way a successor is started before the next document needs it.
+pub struct Lease {
+    pool: Arc<Pool>,
+    /// None after it was too slow and is ended, or was given back.
     process: Option<Process>,
-    _permit: SemaphorePermit<'a>,
+    /// None when it was given back.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Engine {
-    /// Starts all children, so that a wrong installation shows at once. `program` is the worker's own binary, by
-    /// an absolute path.
+    /// Starts all children, so that a wrong installation shows at once, and a machine that can not jail them.
+    /// `program` is the worker's own binary, by an absolute path.
     ///
     /// # Errors
-    /// [`Error::Start`]: the binary, Tesseract, its languages or poppler's tools are not there.
+    /// [`Error::Start`]: the binary, Tesseract, its languages or poppler's tools are not there, or a lock of the jail.
     pub async fn start(program: PathBuf, config: OcrConfig) -> Result<Self, Error> {
         let size = config.pool_size();
         let warm = (0..size).map(|_| Process::start(&program, &config));
         let idle = futures::future::try_join_all(warm).await?;
-        Ok(Self { program, config, permits: Semaphore::new(size), idle: Mutex::new(idle) })
+        if let Some(first) = idle.first() {
+            show(&first.jail);
+        }
+        Ok(Self(Arc::new(Pool { program, config, permits: Arc::new(Semaphore::new(size)), idle: Mutex::new(idle) })))
     }
 
     /// Waits for a free child.
     ///
     /// # Errors
     /// [`Error::Start`] when one had to be replaced and could not.
-    pub async fn lease(&self) -> Result<Lease<'_>, Error> {
-        let permit = self.permits.acquire().await.map_err(|_| Error::Stopping)?;
-        let process = match self.idle_child() {
+    pub async fn lease(&self) -> Result<Lease, Error> {
+        let pool = Arc::clone(&self.0);
+        let permit = Arc::clone(&pool.permits).acquire_owned().await.map_err(|_| Error::Stopping)?;
+        let process = match pool.idle_child() {
             Some(process) => process,
-            None => Process::start(&self.program, &self.config).await?,
+            None => pool.start_child().await?,
         };
-        Ok(Lease { engine: self, process: Some(process), _permit: permit })
+        Ok(Lease { pool, process: Some(process), permit: Some(permit) })
+    }
+}
+
+impl Pool {
+    async fn start_child(&self) -> Result<Process, Error> {
+        Process::start(&self.program, &self.config).await
     }
 
     fn idle_child(&self) -> Option<Process> {
@@ -105,11 +125,50 @@ impl Engine {
         }
     }
 
-    fn give_back(&self, process: Process) {
-        if process.documents >= self.config.documents_per_child {
+    fn keep(&self, process: Process) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+    }
+}
+
+impl Lease {
+    /// After a document that was read.
+    fn give_back(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        process.documents += 1;
+        if process.documents >= self.pool.config.documents_per_child {
             metrics::counter!(metric::CHILDREN_ENDED_TOTAL, "why" => "retired").increment(1);
             return;
         }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+        self.pool.keep(process);
+        self.permit = None;
     }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let ended = self.process.take();
+        let Some(permit) = self.permit.take() else { return };
+        drop(ended);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let pool = Arc::clone(&self.pool);
+        runtime.spawn(async move {
+            match pool.start_child().await {
+                Ok(process) => pool.keep(process),
+                // Who leases next tries it again, and has the error.
+                Err(error) => tracing::warn!(%error, "the successor of a child does not start"),
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn show(jail: &Report) {
+    for lock in Lock::ALL {
+        let open = if jail.holds(lock) { 0.0 } else { 1.0 };
+        metrics::gauge!(metric::JAIL_OPEN_LOCKS, "lock" => lock.as_str()).set(open);
+    }
+    for Missing { lock, why } in &jail.missing {
+        tracing::warn!(%lock, why, required = lock.is_required(), "a lock of the jail is open");
+    }
+    tracing::info!(held = jail.held.len(), missing = jail.missing.len(), "documents are read in a jail");
 }

@@ -1,10 +1,15 @@
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
+use docfleet_jail::Report;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -13,7 +18,7 @@ use tokio::{
 
 use super::{CHILD_ARGUMENT, Error};
 use crate::{
-    OcrConfig,
+    OcrConfig, child,
     layout::LAYOUT_BYTES_MAX,
     protocol::{Reply, Request, frame_start, receive_frame},
 };
@@ -23,7 +28,7 @@ const START_TIME_MAX: Duration = Duration::from_secs(30);
 /// A killed child is gone in milliseconds.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A running child with its private directory. Dropping it ends its whole process group.
+/// A running child. Dropping it ends its whole process group.
 pub(super) struct Process {
     child: Child,
     questions: ChildStdin,
@@ -33,26 +38,24 @@ pub(super) struct Process {
     pub documents: u32,
     pub tesseract: String,
     pub poppler: String,
-    /// After the child in the order of fields, so that it is removed after the child's end was ordered.
-    _directory: TempDir,
+    pub jail: Report,
 }
 
 impl Process {
     pub async fn start(program: &Path, config: &OcrConfig) -> Result<Self, Error> {
         let failed = |e: &dyn std::fmt::Display| Error::Start(e.to_string());
-        let directory = tempfile::Builder::new().prefix("docfleet-ocr-").tempdir().map_err(|e| failed(&e))?;
         let mut child = Command::new(program)
             .arg0("ocr")
             .arg(CHILD_ARGUMENT)
             .arg(serde_json::to_string(config).map_err(|e| failed(&e))?)
             .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("PATH", child::PROGRAM_DIRECTORIES.join(":"))
             .env("LANG", "C.UTF-8")
             // OpenMP in Tesseract wastes the cores that the other children need.
             .env("OMP_THREAD_LIMIT", "1")
-            .env("HOME", directory.path())
-            .env("TMPDIR", directory.path())
-            .current_dir(directory.path())
+            // Nothing is writable in the jail, so that there is no place of its own either.
+            .env("HOME", "/nonexistent")
+            .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Libraries complain there about documents, in the documents' own words.
@@ -74,16 +77,16 @@ impl Process {
             documents: 0,
             tesseract: String::new(),
             poppler: String::new(),
-            _directory: directory,
+            jail: Report::default(),
         };
         match timeout(START_TIME_MAX, receive_frame(&mut process.answers, 0)).await {
-            Ok(Ok((Reply::Ready { tesseract, poppler }, _))) => {
-                (process.tesseract, process.poppler) = (tesseract, poppler);
+            Ok(Ok((Reply::Ready { tesseract, poppler, jail }, _))) => {
+                (process.tesseract, process.poppler, process.jail) = (tesseract, poppler, jail);
                 Ok(process)
             }
             Ok(Ok((Reply::Broken { why }, _))) => Err(Error::Start(why)),
             Ok(Ok(_)) => Err(failed(&"it did not say that it is ready")),
-            Ok(Err(error)) => Err(Error::Start(format!("{error}; {}", process.end().await))),
+            Ok(Err(error)) => Err(Error::Start(format!("{error}; {}", process.end().await.0))),
             Err(_) => Err(failed(&"it was not ready in time")),
         }
     }
@@ -101,7 +104,10 @@ impl Process {
         within: Duration,
     ) -> Result<Option<(Reply, Vec<u8>)>, Error> {
         match timeout(within, self.exchange(request, body)).await {
-            Ok(Err(Error::Crashed(_))) => Err(Error::Crashed(self.end().await)),
+            Ok(Err(Error::Crashed(_))) => {
+                let (how, is_denied) = self.end().await;
+                Err(if is_denied { Error::Denied(how) } else { Error::Crashed(how) })
+            }
             Ok(answer) => answer.map(Some),
             Err(_) => Ok(None),
         }
@@ -120,17 +126,18 @@ impl Process {
         Ok(receive_frame(&mut self.answers, body_max).await?)
     }
 
-    /// How it ended, such as `signal: 9 (SIGKILL)`: its own end when it came first, else ours.
-    async fn end(&mut self) -> String {
+    /// How it ended, such as `signal: 9 (SIGKILL)`, and whether the jail ended it: its own end when it came first, else
+    /// ours.
+    async fn end(&mut self) -> (String, bool) {
         let own = timeout(Duration::from_millis(200), self.child.wait()).await;
         if let Ok(Ok(status)) = own {
-            return status.to_string();
+            return (status.to_string(), is_denied(status));
         }
         self.kill_group();
         match timeout(END_TIME_MAX, self.child.wait()).await {
-            Ok(Ok(status)) => format!("by us: {status}"),
-            Ok(Err(error)) => error.kind().to_string(),
-            Err(_) => "does not end".to_owned(),
+            Ok(Ok(status)) => (format!("by us: {status}"), false),
+            Ok(Err(error)) => (error.kind().to_string(), false),
+            Err(_) => ("does not end".to_owned(), false),
         }
     }
 
@@ -140,6 +147,11 @@ impl Process {
         // It fails when the group is gone already.
         killpg(Pid::from_raw(id), Signal::SIGKILL).ok();
     }
+}
+
+/// Itself, or a tool of which it says so.
+fn is_denied(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::SIGSYS as i32) || status.code() == Some(child::DENIED_STATUS.into())
 }
 
 impl Drop for Process {

@@ -2,6 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
+use docfleet_jail::Report;
 use ocr::{
     Kind, OcrConfig, Unreadable,
     engine::{Engine, Error},
@@ -19,7 +20,8 @@ use super::{
 fn child_that(deed: &str) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let ready = frame_start(&Reply::Ready { tesseract: "5".into(), poppler: "22".into() }, 0).unwrap();
+    let ready =
+        frame_start(&Reply::Ready { tesseract: "5".into(), poppler: "22".into(), jail: Report::default() }, 0).unwrap();
     std::fs::write(at("ready"), ready).unwrap();
     std::fs::write(at("opened"), frame_start(&Reply::Opened { pages: 1 }, 0).unwrap()).unwrap();
     std::fs::write(at("three"), frame_start(&Reply::Opened { pages: 3 }, 0).unwrap()).unwrap();
@@ -54,7 +56,8 @@ async fn endless_output_ends_the_child_and_fills_nothing() {
 #[tokio::test]
 async fn endless_silence_ends_with_the_whole_group() {
     let config = OcrConfig { open_time_max: Duration::from_millis(300), ..one_child() };
-    let (_directory, program) = child_that(&format!("sleep {} & sleep {}", mark(31), mark(32)));
+    let silence = format!("mkdir \"$here/lived\" && {{ sleep {} & sleep {}; }}; sleep 60", mark(31), mark(32));
+    let (_directory, program) = child_that(&silence);
     let engine = Engine::start(program, config).await.unwrap();
     assert_eq!(reason(&engine, Kind::Picture, &b"document"[..]).await, Some(Unreadable::TooSlow));
     for nth in [31, 32] {

@@ -36,6 +36,18 @@ pub async fn gone(mark: &str) {
     panic!("{mark} lives on");
 }
 
+/// Waits until this child is no more.
+async fn ended(pid: i32) {
+    for _ in 0..250 {
+        if fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        } else {
+            return;
+        }
+    }
+    panic!("{pid} lives on");
+}
+
 /// A number that no other process of any run has on its command line.
 pub fn mark(nth: u32) -> u32 {
     assert!(nth < 100);
@@ -77,7 +89,7 @@ async fn a_child_has_limits_and_nothing_of_the_workers() {
         .split_terminator('\0')
         .filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()))
         .collect();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names, ["HOME", "LANG", "OMP_THREAD_LIMIT", "PATH"]);
     assert!(of_proc(pid, "status").contains("NoNewPrivs:\t1"));
     let stat = of_proc(pid, "stat");
     assert_eq!(stat.split(' ').nth(4), Some(pid.to_string().as_str()), "it leads its own group");
@@ -90,10 +102,36 @@ async fn no_document_touches_a_disk() {
     for name in ["contract.pdf", "statement-scan.pdf"] {
         assert_eq!(read(&engine, Kind::Pdf, sample(name)).await.unwrap().reason(), None);
     }
-    // The child still holds the last document open.
-    let left: Vec<_> =
-        fs::read_dir(format!("/proc/{pid}/cwd")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| name == ".cache"), "{left:?}");
+    // The child still holds the last document open: in memory.
+    let open =
+        fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    let elsewhere = open
+        .map(|target| target.display().to_string())
+        .filter(|target| !["pipe:", "/memfd:", "/dev/null"].iter().any(|known| target.starts_with(known)));
+    assert_eq!(elsewhere.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_child_is_behind_every_lock_that_this_kernel_has() {
+    let (_engine, pid) = marked(10, one_child()).await;
+    let status = of_proc(pid, "status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}"));
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!((field("Seccomp:"), field("Seccomp_filters:")), (vec!["2".to_owned()], vec!["2".to_owned()]));
+    assert_eq!(field("CapEff:"), ["0000000000000000"]);
+    assert_eq!(field("CapPrm:"), ["0000000000000000"]);
+    assert!(!field("Uid:").contains(&"0".to_owned()), "root was given up");
+    assert_eq!(of_proc(pid, "oom_score_adj").trim(), "1000", "the first to go");
+    let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    if nix::unistd::getuid().is_root() {
+        assert_ne!(network(&pid.to_string()), network("self"));
+        assert_eq!(field("Groups:"), [""; 0]);
+        // Two children are two users: neither may touch the other.
+        let (_other, second) = marked(11, one_child()).await;
+        assert!(!of_proc(second, "status").contains(&format!("Uid:\t{}", field("Uid:")[0])));
+    }
 }
 
 #[tokio::test]
@@ -130,10 +168,8 @@ async fn a_page_and_a_document_over_their_wall_clock_end_the_child() {
         (5, OcrConfig { document_time_max: Duration::from_millis(250), ..one_child() }),
     ] {
         let (engine, pid) = marked(nth, config).await;
-        let directory = fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
         assert_eq!(reason(&engine, Kind::Pdf, sample("statement-scan.pdf")).await, Some(Unreadable::TooSlow));
-        gone(&mark_of_child(nth)).await;
-        assert!(!directory.exists(), "its directory is left behind");
+        ended(pid).await;
     }
 }
 
@@ -157,12 +193,22 @@ async fn a_process_that_is_to_end_stops_between_two_pages() {
 }
 
 #[tokio::test]
-async fn a_child_is_replaced_after_its_number_of_documents() {
+async fn a_child_is_replaced_after_its_number_of_documents_before_it_is_needed() {
     let (engine, first) = marked(9, OcrConfig { documents_per_child: 1, ..one_child() }).await;
     read(&engine, Kind::Plain, &b"one"[..]).await.unwrap();
+    ended(first).await;
+    // Nobody has asked for it.
+    let mut second = Vec::new();
+    for _ in 0..1_500 {
+        second = processes_with(&mark_of_child(9));
+        if !second.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(second.len() == 1 && second != [first], "{second:?}");
     read(&engine, Kind::Plain, &b"two"[..]).await.unwrap();
-    gone(&mark_of_child(9)).await;
-    assert!(fs::metadata(format!("/proc/{first}/cwd")).is_err(), "the first was retired, and its successor");
+    ended(second[0]).await;
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_documents;
+mod breakouts;
 mod files;
 mod handler;
 mod hostile_children;
 mod jail;
+
 mod samples;
 
 use std::path::PathBuf;
