@@ -9,6 +9,7 @@ use crate::{
     dlq::DlqArgs,
     leases::LeasesArgs,
     listen::ListenArgs,
+    mrz::MrzArgs,
     parked::ParkedArgs,
     projections::ProjectionsArgs,
     relay::RelayArgs,
@@ -93,6 +94,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Show who wrote, read or removed what of documents, and in which region.
     Trail(TrailArgs),
+    /// Open the encrypted fields of a document's machine-readable zone, on record.
+    Mrz(MrzArgs),
     /// Look for bytes in the store that no document has.
     Blobs(BlobsArgs),
 }

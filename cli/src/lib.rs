@@ -14,6 +14,7 @@ mod error;
 mod interrupt;
 mod leases;
 mod listen;
+mod mrz;
 mod outbox;
 mod output;
 mod parked;
@@ -70,6 +71,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Leases(args) => leases::run(&config, &args, json).await,
         Command::Projections(args) => projections::run(&config, &args, json).await,
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
+        Command::Mrz(args) => mrz::run(&config, &args, json).await,
         Command::Trail(args) => trail::run(&config, &args, json).await,
         Command::Blobs(args) => blobs::run(&config, &args, json).await,
     }

@@ -23,7 +23,7 @@ const FONT_NAME: Name<'static> = Name(b"GlyphLessFont");
 const GLYPH_WIDTH: f32 = 500.0;
 const ZLIB_LEVEL: u8 = 6;
 const POINTS_PER_INCH: f32 = 72.0;
-/// The codes of the text are UTF-16 already.
+/// The codes of the text are Unicode already.
 const TO_UNICODE: &[u8] = b"/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n\
 /CIDSystemInfo << /Registry (Adobe) /Ordering (UCS) /Supplement 0 >> def\n/CMapName /Adobe-Identity-UCS def\n\
 /CMapType 2 def\n1 begincodespacerange\n<0000> <FFFF>\nendcodespacerange\n1 beginbfrange\n<0000> <FFFF> <0000>\n\
@@ -209,7 +209,9 @@ impl Hanging {
 
 #[allow(clippy::cast_precision_loss)]
 fn write_word(content: &mut Content, word: &Word, line: &Hanging, scale: (f32, f32), page_height: f32) {
-    let units: Vec<u8> = word.text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    // A code has two bytes: what needs more can not be told to readers.
+    let units: Vec<u8> =
+        word.text.chars().flat_map(|c| u16::try_from(u32::from(c)).unwrap_or(0xFFFD).to_be_bytes()).collect();
     if units.is_empty() {
         return;
     }
@@ -273,7 +275,10 @@ mod tests {
         writer.page(&white(300, 200), Some(&layout(0.0, &words)));
         writer.page(&white(100, 100), None);
         let pdf = writer.finish();
-        assert_eq!(text(&pdf, &[]).split_whitespace().collect::<Vec<_>>(), ["Grüße", "日本(€)", "second\\line", "𝒳!"]);
+        assert_eq!(
+            text(&pdf, &[]).split_whitespace().collect::<Vec<_>>(),
+            ["Grüße", "日本(€)", "second\\line", "\u{FFFD}!"]
+        );
         let boxes = text(&pdf, &["-bbox"]);
         let of_first = boxes.lines().find(|line| line.contains("Grüße")).unwrap();
         assert!(of_first.contains("xMin=\"20.0") && of_first.contains("yMin=\"30.0"), "{of_first}");
