@@ -279,7 +279,7 @@ mod tests {
             text(&pdf, &[]).split_whitespace().collect::<Vec<_>>(),
             ["Grüße", "日本(€)", "second\\line", "\u{FFFD}!"]
         );
-        let boxes = text(&pdf, &["-bbox"]);
+        let boxes = text(&pdf, &["-bbox", "-l", "1"]);
         let of_first = boxes.lines().find(|line| line.contains("Grüße")).unwrap();
         assert!(of_first.contains("xMin=\"20.0") && of_first.contains("yMin=\"30.0"), "{of_first}");
         assert!(of_first.contains("xMax=\"80.0") && of_first.contains("yMax=\"42.0"), "{of_first}");
