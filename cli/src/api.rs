@@ -84,7 +84,13 @@ impl Api {
     }
 
     /// Streams a file. By the key the API recognises a repetition, and answers with the first document.
-    pub async fn upload(&self, path: &Path, file_name: &str, key: &str) -> Result<Document, Error> {
+    pub async fn upload(
+        &self,
+        path: &Path,
+        file_name: &str,
+        key: &str,
+        searchable_pdf: bool,
+    ) -> Result<Document, Error> {
         let of_file = |source| Error::File { path: path.to_owned(), source };
         let file = tokio::fs::File::open(path).await.map_err(of_file)?;
         let size_bytes = file.metadata().await.map_err(of_file)?.len();
@@ -93,7 +99,8 @@ impl Api {
             .file_name(file_name.to_owned())
             .mime_str(declared_mime(path))
             .map_err(|e| Error::from_http(Server::Api, e))?;
-        let request = self.http.post(format!("{}/v1/documents", self.base)).timeout(UPLOAD_TIMEOUT);
+        let wish = if searchable_pdf { "?searchable_pdf=true" } else { "" };
+        let request = self.http.post(format!("{}/v1/documents{wish}", self.base)).timeout(UPLOAD_TIMEOUT);
         let request = request.header("Idempotency-Key", key).multipart(multipart::Form::new().part("file", part));
         self.json("POST /v1/documents", request).await
     }

@@ -10,6 +10,7 @@ use crate::{
     documents::DocumentsArgs,
     leases::LeasesArgs,
     listen::ListenArgs,
+    mrz::MrzArgs,
     parked::ParkedArgs,
     projections::ProjectionsArgs,
     relay::RelayArgs,
@@ -102,6 +103,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Show who wrote, read or removed what of documents, and in which region.
     Trail(TrailArgs),
+    /// Open the encrypted fields of a document's machine-readable zone, on record.
+    Mrz(MrzArgs),
     /// Compare what lies in the store with what the database knows.
     Blobs(BlobsArgs),
 }

@@ -15,6 +15,7 @@ mod error;
 mod interrupt;
 mod leases;
 mod listen;
+mod mrz;
 mod outbox;
 mod output;
 mod parked;
@@ -76,6 +77,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Error> {
         Command::Projections(args) => projections::run(&config, &args, json).await,
         Command::Rescan(args) => output::show(&rescan::run(&config, &args).await?, json),
         Command::Audit(args) => output::show(&audit::run(&config, &args).await?, json),
+        Command::Mrz(args) => mrz::run(&config, &args, json).await,
         Command::Trail(args) => trail::run(&config, &args, json).await,
         Command::Blobs(args) => blobs::run(&config, &args, json).await,
     }

@@ -28,6 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   docfleet submit letter.pdf
   docfleet submit samples/ --tenant acme
+  docfleet submit scans/ --searchable-pdf
   docfleet submit inbox/ --idempotency          # a second run uploads nothing twice
   docfleet submit inbox/ --json | jq '.documents[] | select(.finished | not)'
 
@@ -47,6 +48,9 @@ pub struct SubmitArgs {
     /// Derive each Idempotency-Key from the file's name and content, so that another run repeats this one
     #[arg(long)]
     idempotency: bool,
+    /// Have a PDF made of each whose text can be searched and copied
+    #[arg(long)]
+    searchable_pdf: bool,
 }
 
 const UPLOAD_TRIES: u32 = 4;
@@ -70,7 +74,7 @@ pub async fn run(config: &Config, args: &SubmitArgs) -> Result<Submitted, Error>
     let mut entries = Vec::with_capacity(files.len());
     for file in files {
         progress.uploading(&file.name);
-        entries.push(upload(&api, file, args.idempotency).await?);
+        entries.push(upload(&api, file, args).await?);
     }
     wait::until_finished(&api, &subscriptions, &mut entries, Instant::now() + args.timeout, &mut progress).await?;
     progress.end();
@@ -78,14 +82,15 @@ pub async fn run(config: &Config, args: &SubmitArgs) -> Result<Submitted, Error>
 }
 
 /// One after the other, so that of two equal files the first given is the original.
-async fn upload(api: &Api, file: files::File, idempotent: bool) -> Result<Entry, Error> {
+async fn upload(api: &Api, file: files::File, args: &SubmitArgs) -> Result<Entry, Error> {
     let sent_at = Instant::now();
     // A key of its own even when none was asked for: it makes a second try safe.
-    let key = if idempotent { key_of(&file.path, &file.name).await? } else { format!("submit-{}", Uuid::new_v4()) };
+    let key =
+        if args.idempotency { key_of(&file.path, &file.name).await? } else { format!("submit-{}", Uuid::new_v4()) };
     let base_name = file.path.file_name().and_then(|name| name.to_str()).unwrap_or("unnamed");
     let mut tries = 1;
     let outcome = loop {
-        match api.upload(&file.path, base_name, &key).await {
+        match api.upload(&file.path, base_name, &key, args.searchable_pdf).await {
             Ok(document) => break Outcome::Accepted(Box::new(document)),
             Err(error) if tries < UPLOAD_TRIES && may_pass(&error) => tokio::time::sleep(UPLOAD_PAUSE * tries).await,
             Err(error @ Error::Refused { .. }) => break Outcome::Refused(error.to_string()),

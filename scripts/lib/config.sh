@@ -13,11 +13,19 @@ config_blobs() {
     ! has_bucket || { printf '\n[test_bucket]\n' && minio_section; }
 }
 
+# The keys of machine-readable zones: made once, or what they sealed would be lost.
+zone_keys() {
+    REPLY=$STATE/zone-keys
+    [[ -s $REPLY ]] || (umask 077 && printf 'dev-1 %s\n' "$(head -c 32 /dev/urandom | base64)" >"$REPLY.new" && mv "$REPLY.new" "$REPLY")
+}
+
 # config_write: STATE/docfleet.toml; only for its owner, as it holds a password. CONFIG_CHANGED=1 unless it was so before.
 config_write() {
-    local password file=$STATE/$CONFIG_NAME
+    local password zone_keys file=$STATE/$CONFIG_NAME
     secret postgres
     password=$REPLY
+    zone_keys
+    zone_keys=$REPLY
     registry_url
     (
         umask 077
@@ -46,6 +54,9 @@ $(config_blobs)
 
 [api]
 listen = "127.0.0.1:${PORT[api]:-0}"
+
+[ocr]
+mrz_key_file = "$zone_keys"
 
 [webhooks]
 # The receiver of ./dev listens on this machine; elsewhere a webhook never goes to a private address.

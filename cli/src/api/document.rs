@@ -45,6 +45,10 @@ pub struct Text {
     pub outcome: String,
     pub reason: Option<String>,
     pub page_count: Option<i64>,
+    pub language: Option<String>,
+    /// Of a machine-readable zone: valid, invalid, absent.
+    #[serde(default)]
+    pub mrz: Option<String>,
     /// 0 to 100.
     pub confidence: Option<f64>,
     pub excerpt: Option<String>,

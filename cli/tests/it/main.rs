@@ -14,6 +14,7 @@ mod fleet;
 mod leases;
 mod ledger;
 mod listen;
+mod mrz;
 mod parked;
 mod projections;
 mod redrive;

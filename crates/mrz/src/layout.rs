@@ -111,6 +111,7 @@ fn td3(first: &[char], second: &[char], today: Day) -> Option<Fields> {
             optional_data: optional_agrees(&optional, optional_digit),
             composite: check::agrees(&all, composite),
         },
+        number_is_printed: false,
         corrected: one.corrected + two.corrected,
     })
 }
@@ -148,6 +149,7 @@ fn td2(first: &[char], second: &[char], today: Day) -> Option<Fields> {
             optional_data: true,
             composite: check::agrees(&all, composite),
         },
+        number_is_printed: false,
         corrected: one.corrected + two.corrected,
     })
 }
@@ -184,6 +186,7 @@ fn td1(first: &[char], second: &[char], third: &[char], today: Day) -> Option<Fi
             optional_data: true,
             composite: check::agrees(&all, composite),
         },
+        number_is_printed: false,
         corrected: one.corrected + two.corrected + three.corrected,
     })
 }

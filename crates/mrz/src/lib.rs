@@ -6,7 +6,7 @@
 //!
 //! No I/O, no clock. What is a letter and what a digit is decided by the field's type alone; a field that may hold both is taken
 //! as it was read, since there a "correction" that fits the check digit would be another document's number as often as
-//! this one's. Names, the nationality and the sex are covered by no check digit: they are as they were read.
+//! this one's; only the number in print on the same page (`twin`) overrules the one of the zone. Names, the nationality and the sex are covered by no check digit: they are as they were read.
 
 mod check;
 mod date;
@@ -15,10 +15,12 @@ mod field;
 mod fuzz;
 mod layout;
 mod line;
+mod twin;
 
 use std::{fmt, ops::Range};
 
 use serde::{Deserialize, Serialize};
+use twin::Print;
 
 pub use date::{Date, Day};
 pub use line::normalized;
@@ -94,6 +96,8 @@ pub struct Fields {
     /// TD1 only.
     pub optional_data_2: String,
     pub checks: Checks,
+    /// Whether the number stands on the page a second time, in print.
+    pub number_is_printed: bool,
     /// Characters that were read as another one than their field can hold, and put right.
     pub corrected: u32,
 }
@@ -153,7 +157,24 @@ pub fn find(text: &str, today: Day) -> Vec<Zone> {
         };
         rest = rest.get(taken..).unwrap_or_default();
     }
+    compare_with_print(&mut zones, text);
     zones
+}
+
+fn compare_with_print(zones: &mut [Zone], text: &str) {
+    if zones.is_empty() {
+        return;
+    }
+    let in_a_zone = |index: usize| zones.iter().any(|zone| zone.lines.contains(&index));
+    let printed = text.split('\n').take(LINES_MAX).enumerate().filter(|(index, _)| !in_a_zone(*index));
+    let print = Print::of(printed.map(|(_, line)| line));
+    for fields in zones.iter_mut().filter_map(|zone| zone.fields.as_mut()) {
+        if let (true, Some(meant)) = (fields.is_valid(), print.meant(&fields.document_number)) {
+            fields.document_number = meant;
+            fields.corrected += 1;
+        }
+        fields.number_is_printed = print.has(&fields.document_number);
+    }
 }
 
 /// The zone that begins with the first line, and how many lines it takes.

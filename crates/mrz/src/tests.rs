@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::string_slice)]
 use proptest::prelude::*;
 
 use super::*;
@@ -78,6 +78,16 @@ fn a_number_that_may_hold_letters_is_never_put_right() {
     let fields = zone.fields.unwrap();
     assert!(!fields.checks.document_number && fields.checks.birth_date && fields.checks.expiry_date);
     assert_eq!(fields.document_number, "L8989O2C3");
+}
+
+/// As Tesseract reads it sometimes: 1 for L, which no check digit tells apart.
+#[test]
+fn the_number_in_print_overrules_a_twin_that_the_digits_can_not_tell() {
+    let seen = TD3.replace("L898902C3", "1898902C3");
+    assert!(only(&seen).is_valid(), "the standard's digits agree");
+    let fields = fields(&format!("UTOPIA\nPassport No.  L898902C3\n{seen}"));
+    assert_eq!((fields.document_number.as_str(), fields.number_is_printed), ("L898902C3", true));
+    assert!(!self::fields(&seen).number_is_printed);
 }
 
 #[test]

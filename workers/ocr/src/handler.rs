@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use docfleet_blobs::{Blobs, BlobsConfig, content_key};
 use docfleet_events::{
     BlobRef, DedupOutcome, DocumentDeduplicated, DocumentTextExtracted, EventMeta, TextOutcome, UnreadPage,
@@ -43,7 +44,20 @@ pub enum Finding {
     Read(Box<Read>),
 }
 
-/// A document that was looked at.
+/// What looking at a document came to.
+struct Looked {
+    reading: Reading,
+    zones: Vec<PageZone>,
+    searchable: Option<Bytes>,
+}
+
+impl Looked {
+    fn unreadable(reason: Unreadable) -> Self {
+        Self { reading: Reading::unreadable(reason), zones: Vec::new(), searchable: None }
+    }
+}
+
+/// A document that was read, or can not be.
 pub struct Read {
     pub fact: DocumentTextExtracted,
     /// Whether fields of machine-readable zones were sealed and stored.
@@ -85,12 +99,12 @@ impl Ocr {
         Ok(Self { blobs, engine, config, zone_keys })
     }
 
-    async fn read(&self, event: &DocumentDeduplicated, context: &WorkContext) -> Outcome<Reading> {
+    async fn look(&self, meta: &EventMeta, event: &DocumentDeduplicated, context: &WorkContext) -> Outcome<Looked> {
         if event.blob.size_bytes == 0 {
-            return Ok(Reading::unreadable(Unreadable::Empty));
+            return Ok(Looked::unreadable(Unreadable::Empty));
         }
         let Some(kind) = Kind::of_mime(&event.mime) else {
-            return Ok(Reading::unreadable(Unreadable::UnsupportedType));
+            return Ok(Looked::unreadable(Unreadable::UnsupportedType));
         };
         // The document is fetched when a child is free, so that no more documents are in memory than children.
         let latest = context.deadline - self.config.document_time_max - STORE_TIME;
@@ -99,10 +113,21 @@ impl Ocr {
             .unavailable("engine-busy")?
             .unavailable("engine-unavailable")?;
         let document = match self.blobs.read_all(&event.blob.key, self.config.document_bytes_max as u64).await {
-            Err(docfleet_blobs::Error::TooLarge { .. }) => return Ok(Reading::unreadable(Unreadable::TooLarge)),
+            Err(docfleet_blobs::Error::TooLarge { .. }) => return Ok(Looked::unreadable(Unreadable::TooLarge)),
             fetched => fetched.map_err(of_blobs)?,
         };
-        lease.read(kind, document, &context.shutdown).await.map_err(of_engine)
+        let mut zones = Vec::new();
+        let (reading, mut searchable) = {
+            let taken_out = |reading: &mut Reading| zones = zone::take_out(reading, day_of(meta));
+            let drawn = event.searchable_pdf;
+            let reading = lease.read_and_draw(kind, document.clone(), Box::new(taken_out), drawn, &context.shutdown);
+            reading.await.map_err(of_engine)?
+        };
+        // A PDF that is text on all its pages can be searched as it is.
+        if event.searchable_pdf && kind == Kind::Pdf && reading.reason().is_none() && !reading.used_ocr() {
+            searchable = Some(document);
+        }
+        Ok(Looked { reading, zones, searchable })
     }
 
     /// Everything that is kept of a reading, then the fact. Work that is repeated writes the same once more.
@@ -110,8 +135,7 @@ impl Ocr {
         &self,
         meta: &EventMeta,
         event: &DocumentDeduplicated,
-        reading: &Reading,
-        zones: &[PageZone],
+        Looked { reading, zones, searchable }: &Looked,
     ) -> Outcome<Read> {
         let mut read = Read { fact: self.fact(event, reading, zones), zones_stored: false };
         if read.fact.outcome == TextOutcome::Unreadable {
@@ -123,6 +147,9 @@ impl Ocr {
             read.zones_stored = true;
         }
         read.fact.layout = shelf.layout(reading).await?;
+        if let Some(pdf) = searchable {
+            read.fact.searchable = Some(shelf.searchable(pdf.clone()).await?);
+        }
         read.fact.text = Some(shelf.text(reading).await?);
         Ok(read)
     }
@@ -170,13 +197,12 @@ impl Handler for Ocr {
                 "the event's key is not the one of its tenant and content",
             ));
         }
-        let mut reading = match self.read(event, context).await {
+        let looked = match self.look(&message.meta, event, context).await {
             Err(failure) if failure.reason == BLOB_GONE => return Ok(Finding::Gone),
-            read => read?,
+            looked => looked?,
         };
-        let zones = zone::take_out(&mut reading, day_of(&message.meta));
-        let read = self.keep(&message.meta, event, &reading, &zones).await?;
-        let outcome = reading.reason().map_or_else(|| "extracted".to_owned(), |reason| reason.to_string());
+        let read = self.keep(&message.meta, event, &looked).await?;
+        let outcome = looked.reading.reason().map_or_else(|| "extracted".to_owned(), |reason| reason.to_string());
         metrics::counter!(metric::DOCUMENTS_TOTAL, "outcome" => outcome).increment(1);
         Ok(Finding::Read(Box::new(read)))
     }

@@ -14,6 +14,7 @@ mod kind;
 mod metric;
 pub mod protocol;
 pub mod reading;
+pub mod searchable;
 mod store;
 mod unreadable;
 pub mod zone;

@@ -23,6 +23,9 @@ pub enum Request {
     Open { kind: Kind },
     /// From 1, of the document that is open.
     Page { number: u32 },
+    /// A searchable PDF of the document that is open. The body is a list of [`PageLayout`](crate::layout::PageLayout) in
+    /// JSON: the words that are to be in it.
+    Searchable,
 }
 
 /// From the child to the worker.
@@ -51,6 +54,8 @@ pub enum Reply {
         words: u32,
         text_bytes: u32,
     },
+    /// The body is the PDF.
+    Searchable,
     /// The document, or the page, that was asked for.
     Unreadable {
         reason: Unreadable,

@@ -1,7 +1,7 @@
 use docfleet_events::TextSource;
 
-use super::{PageText, Refusal, pdf::Pdf, picture, plain, recognizer::Recognizer, tiff::Tiff};
-use crate::{Kind, OcrConfig, Unreadable};
+use super::{PageText, Refusal, drawing, pdf::Pdf, picture, plain, recognizer::Recognizer, tiff::Tiff};
+use crate::{Kind, OcrConfig, Unreadable, layout::PageLayout, searchable::PagePicture};
 
 /// A document that is open, and knows its number of pages.
 pub enum Document {
@@ -38,6 +38,17 @@ impl Document {
             Self::Tiff(tiff) => tiff.pages(),
             Self::Picture(_) | Self::Plain(_) => 1,
         }
+    }
+
+    /// A page as it is seen, from 1, turned as its layout says.
+    pub fn draw(&self, number: u32, layout: Option<&PageLayout>, config: &OcrConfig) -> Result<PagePicture, Refusal> {
+        let (bytes, points) = match self {
+            Self::Pdf(pdf) => pdf.draw(number, config).map(|(bytes, points)| (bytes, Some(points)))?,
+            Self::Picture(bytes) => (bytes.clone(), None),
+            Self::Tiff(tiff) => (tiff.page(number, config.image_pixels_max)?.into(), None),
+            Self::Plain(_) => return Err(Unreadable::UnsupportedType.into()),
+        };
+        Ok(drawing::page(bytes, layout, points, config)?)
     }
 
     /// The text of a page, from 1.

@@ -6,6 +6,7 @@
 
 mod confine;
 mod document;
+mod drawing;
 #[cfg(test)]
 mod fuzz;
 mod pdf;
@@ -56,6 +57,8 @@ pub enum Error {
     Frame(#[from] FrameError),
     #[error("a page of no document was asked for")]
     NothingOpen,
+    #[error("the layouts are not the worker's")]
+    Layouts(#[source] serde_json::Error),
 }
 
 /// The status of a child whose tool was ended by the jail: what a shell would say of one ended by SIGSYS.
@@ -129,6 +132,11 @@ pub fn serve(config: &str) -> Result<(), Error> {
                     open = Some(document);
                     (reply, Vec::new())
                 })
+            }
+            Request::Searchable => {
+                let document = open.as_ref().ok_or(Error::NothingOpen)?;
+                let layouts: Vec<PageLayout> = serde_json::from_slice(&body).map_err(Error::Layouts)?;
+                drawing::searchable(document, &layouts, &config).map(|pdf| (Reply::Searchable, pdf))
             }
             Request::Page { number } => {
                 let document = open.as_ref().ok_or(Error::NothingOpen)?;

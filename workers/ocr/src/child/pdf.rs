@@ -99,6 +99,16 @@ impl Pdf {
         self.pages
     }
 
+    /// The page in colours as a JPEG, and its sides in points as it is shown.
+    pub fn draw(&self, number: u32, config: &OcrConfig) -> Result<(Vec<u8>, (f32, f32)), Refusal> {
+        let index = (number as usize).checked_sub(1);
+        let size = *index.and_then(|index| self.sizes.get(index)).ok_or(Unreadable::Corrupt)?;
+        let jpeg = render::jpeg(&self.file.path, number, size, config)?;
+        #[allow(clippy::cast_possible_truncation)]
+        let points = |(width, height): (f64, f64)| (width as f32, height as f32);
+        Ok((jpeg, points(size.shown())))
+    }
+
     pub fn read(&self, number: u32, config: &OcrConfig, recognizer: &mut Recognizer) -> Result<PageText, Refusal> {
         let path = &self.file.path;
         let index = (number as usize).checked_sub(1);

@@ -70,17 +70,21 @@ pub fn grey(bytes: &[u8], pixels_max: u64) -> Option<(Grey, Turn)> {
     check_sides(u64::from(width), u64::from(height), pixels_max).ok()?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).ok()?;
-    // A mirrored page is made right here; the quarters are turned with the rest.
-    let turn = match orientation {
-        Orientation::NoTransforms | Orientation::FlipHorizontal => Turn::None,
-        Orientation::Rotate90 | Orientation::Rotate90FlipH => Turn::Quarter,
-        Orientation::Rotate180 | Orientation::FlipVertical => Turn::Half,
-        Orientation::Rotate270 | Orientation::Rotate270FlipH => Turn::ThreeQuarters,
-    };
+    let turn = turn_of(orientation);
     picture.apply_orientation(orientation);
     let luma = on_white_paper(picture);
     let (width, height) = luma.dimensions();
     Some((Grey::new(width, height, luma.into_raw()).ok()?, turn))
+}
+
+/// A mirrored page is made right as well; the quarters count with the others by which a page is turned.
+pub fn turn_of(orientation: Orientation) -> Turn {
+    match orientation {
+        Orientation::NoTransforms | Orientation::FlipHorizontal => Turn::None,
+        Orientation::Rotate90 | Orientation::Rotate90FlipH => Turn::Quarter,
+        Orientation::Rotate180 | Orientation::FlipVertical => Turn::Half,
+        Orientation::Rotate270 | Orientation::Rotate270FlipH => Turn::ThreeQuarters,
+    }
 }
 
 /// What is transparent shows the paper below.

@@ -19,6 +19,9 @@ enum Opened {
     Unreadable(Unreadable),
 }
 
+/// What is done with a reading before a PDF is made of it.
+pub type Finish<'f> = Box<dyn FnOnce(&mut Reading) + Send + 'f>;
+
 impl Lease {
     /// Reads a document, page by page. Between two pages it heeds `stop`.
     ///
@@ -27,9 +30,26 @@ impl Lease {
     ///
     /// # Errors
     /// The engine failed. What is wrong with the document is a [`Reading`].
-    pub async fn read(mut self, kind: Kind, document: Bytes, stop: &CancellationToken) -> Result<Reading, Error> {
+    pub async fn read(self, kind: Kind, document: Bytes, stop: &CancellationToken) -> Result<Reading, Error> {
+        Ok(self.read_and_draw(kind, document, Box::new(|_| ()), false, stop).await?.0)
+    }
+
+    /// As [`read`](Self::read), then `finish` changes the reading, and of what is left a searchable PDF is made, if it is
+    /// wanted. None when none can be made, and of a document without OCR: it has its text already.
+    ///
+    /// # Errors
+    /// The engine failed.
+    pub async fn read_and_draw(
+        mut self,
+        kind: Kind,
+        document: Bytes,
+        finish: Finish<'_>,
+        is_wanted: bool,
+        stop: &CancellationToken,
+    ) -> Result<(Reading, Option<Bytes>), Error> {
         let deadline = Instant::now() + self.pool.config.document_time_max;
-        match self.all_pages(kind, &document, deadline, stop).await {
+        let outcome = self.read_then_draw(kind, &document, finish, is_wanted, deadline, stop).await;
+        match outcome {
             Ok(reading) => {
                 self.give_back();
                 Ok(reading)
@@ -39,6 +59,21 @@ impl Lease {
                 Err(error)
             }
         }
+    }
+
+    async fn read_then_draw(
+        &mut self,
+        kind: Kind,
+        document: &[u8],
+        finish: Finish<'_>,
+        is_wanted: bool,
+        deadline: Instant,
+        stop: &CancellationToken,
+    ) -> Result<(Reading, Option<Bytes>), Error> {
+        let mut reading = self.all_pages(kind, document, deadline, stop).await?;
+        finish(&mut reading);
+        let pdf = if is_wanted { self.searchable(&reading, deadline).await? } else { None };
+        Ok((reading, pdf))
     }
 
     async fn all_pages(
@@ -96,6 +131,28 @@ impl Lease {
             Opened::Pages(pages) if pages == count => Ok(true),
             Opened::Unreadable(Unreadable::TooSlow) => Ok(false),
             _ => Err(Error::Protocol("the second opening differs from the first".to_owned())),
+        }
+    }
+
+    /// Only where something was read by OCR; else the original has its text.
+    async fn searchable(&mut self, reading: &Reading, deadline: Instant) -> Result<Option<Bytes>, Error> {
+        if reading.reason().is_some() || !reading.used_ocr() {
+            return Ok(None);
+        }
+        let layouts: Vec<&PageLayout> = reading.layouts().collect();
+        let json = serde_json::to_vec(&layouts).map_err(|_| Error::Protocol("layouts that are no JSON".to_owned()))?;
+        if json.len() > self.pool.config.document_bytes_max {
+            return Ok(None);
+        }
+        let within = self.pool.config.document_time_max;
+        match self.ask(&Request::Searchable, &json, within, deadline).await? {
+            Some((Reply::Searchable, pdf)) => Ok(Some(pdf.into())),
+            Some((Reply::Unreadable { reason }, _)) => {
+                tracing::info!(%reason, "no searchable PDF can be made");
+                Ok(None)
+            }
+            Some(_) => Err(Error::Protocol("no answer to a searchable PDF".to_owned())),
+            None => Ok(None),
         }
     }
 

@@ -34,6 +34,7 @@ pub(super) struct Process {
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
     body_bytes_max: usize,
+    searchable_bytes_max: usize,
     pub documents: u32,
     pub tesseract: String,
     pub poppler: String,
@@ -72,6 +73,7 @@ impl Process {
             questions,
             answers: BufReader::new(answers),
             body_bytes_max: config.text_bytes_max + LAYOUT_BYTES_MAX,
+            searchable_bytes_max: config.searchable_bytes_max,
             documents: 0,
             tesseract: String::new(),
             poppler: String::new(),
@@ -117,7 +119,11 @@ impl Process {
         self.questions.write_all(&start).await.map_err(broken)?;
         self.questions.write_all(body).await.map_err(broken)?;
         self.questions.flush().await.map_err(broken)?;
-        Ok(receive_frame(&mut self.answers, self.body_bytes_max).await?)
+        let body_max = match request {
+            Request::Searchable => self.searchable_bytes_max,
+            Request::Open { .. } | Request::Page { .. } => self.body_bytes_max,
+        };
+        Ok(receive_frame(&mut self.answers, body_max).await?)
     }
 
     /// How it ended, such as `signal: 9 (SIGKILL)`, and whether the jail ended it: its own end when it came first, else

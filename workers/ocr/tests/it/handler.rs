@@ -33,6 +33,7 @@ struct Desk {
     _directory: TempDir,
     blobs: Blobs,
     ocr: Ocr,
+    searchable_pdf: bool,
 }
 
 impl Desk {
@@ -47,7 +48,7 @@ impl Desk {
         let config = OcrConfig { document_bytes_max: 1_000_000, ..config };
         let engine = Engine::start(worker(), config.clone()).await.expect("the engine starts");
         let ocr = Ocr::with(blobs.clone(), engine, config).unwrap();
-        Self { _directory: directory, blobs, ocr }
+        Self { _directory: directory, blobs, ocr, searchable_pdf: false }
     }
 
     async fn work(&self, outcome: DedupOutcome, mime: &str, size_bytes: i64) -> Outcome<Finding> {
@@ -64,7 +65,7 @@ impl Desk {
             mime: mime.to_owned(),
             file_name: "brief.png".to_owned(),
             blob,
-            searchable_pdf: false,
+            searchable_pdf: self.searchable_pdf,
         };
         let meta = EventMeta {
             event_id: Uuid::from_u128(7),
@@ -148,6 +149,57 @@ async fn a_passports_zone_is_told_of_as_valid_and_lies_only_encrypted() {
         let other = Owner { tenant: "b", ..owner };
         assert!(Keys::read(&file).unwrap().open(other, &sealed).is_err(), "it is not another tenant's");
     }
+}
+
+/// The words of a PDF, as poppler finds them.
+async fn words_of(desk: &Desk, blob: &BlobRef) -> String {
+    let pdf = desk.blobs.read_all(&blob.key, 10_000_000).await.unwrap();
+    assert_eq!(i64::try_from(pdf.len()).unwrap(), blob.size_bytes);
+    let file = desk._directory.path().join("searchable.pdf");
+    std::fs::write(&file, &pdf).unwrap();
+    if let Ok(kept) = std::env::var("DOCFLEET_KEEP_PDF") {
+        std::fs::write(format!("{kept}/{}.pdf", pdf.len()), &pdf).unwrap();
+    }
+    let output = std::process::Command::new("pdftotext").arg(&file).arg("-").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn a_searchable_pdf_is_made_of_every_kind_where_it_was_asked_for() {
+    let desk = Desk { searchable_pdf: true, ..Desk::new().await };
+    for (name, mime, words) in [
+        ("letter.png", "image/png", vec!["Jahresabrechnung 2026 und Ihr neuer Abschlag", "Mit freundlichen Grüßen"]),
+        (
+            "statement-scan.pdf",
+            "application/pdf",
+            vec!["Statement of Account", "Closing balance on 31 October 2026: 2,057.08"],
+        ),
+        ("passport-pages.tiff", "image/tiff", vec!["REPUBLIC OF UTOPIA", "Kingdom of Ruritania", "3 Anyder Quay"]),
+        ("contract.pdf", "application/pdf", vec!["§ 2 Feststellung der Identität"]),
+    ] {
+        let fact = desk.fact(sample(name), mime).await;
+        let blob = fact.searchable.unwrap_or_else(|| panic!("{name} has none"));
+        assert_eq!(blob.key, docfleet_blobs::searchable_key(TENANT, DOCUMENT));
+        let found = words_of(&desk, &blob).await;
+        for phrase in words {
+            assert!(found.contains(phrase), "{name}: {phrase:?} is not in {found:?}");
+        }
+        assert!(!found.contains("<<"), "{name}: the zone is behind the picture: {found}");
+    }
+    let original = desk.blobs.read_all(&docfleet_blobs::searchable_key(TENANT, DOCUMENT), 10_000_000).await.unwrap();
+    assert_eq!(original, sample("contract.pdf"), "a PDF that is text already stays as it is");
+    for (document, mime) in [(b"only text".to_vec(), "text/plain"), (sample("broken.pdf"), "application/pdf")] {
+        assert_eq!(desk.fact(document, mime).await.searchable, None, "{mime}");
+    }
+}
+
+#[tokio::test]
+async fn a_searchable_pdf_that_would_be_too_large_is_not_made_and_the_text_stays() {
+    let config = OcrConfig { searchable_bytes_max: 10_000, ..one_child() };
+    let desk = Desk { searchable_pdf: true, ..Desk::with(config).await };
+    let fact = desk.fact(sample("letter.png"), "image/png").await;
+    assert_eq!((fact.searchable, fact.text.is_some()), (None, true));
 }
 
 #[tokio::test]

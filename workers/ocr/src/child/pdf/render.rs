@@ -15,6 +15,8 @@ const DPI_MIN: f64 = 50.0;
 /// At which a page is looked at first: its usual print has letters of the size that is read best, and two pixels of the
 /// usual scan become one without a rest.
 const LOOK_DPI: f64 = 150.0;
+/// Fine enough for small print on paper.
+const SEEN_DPI: u32 = 200;
 /// Letters that are this much smaller than wanted are worth a second, finer picture.
 const SMALL_PRINT: f64 = 0.85;
 
@@ -27,6 +29,20 @@ pub fn page(path: &str, number: u32, size: Size, scan: Option<Scan>, config: &Oc
         Some(finer) if finer.min(most) > first => at(path, number, finer.min(most), config),
         _ => Ok(page),
     }
+}
+
+/// As one sees it, for a person: not for Tesseract.
+pub fn jpeg(path: &str, number: u32, size: Size, config: &OcrConfig) -> Result<Vec<u8>, Refusal> {
+    let (page, dpi) = (number.to_string(), SEEN_DPI.min(resolution(size, config)?).to_string());
+    let arguments = ["-jpeg", "-jpegopt", "quality=80", "-cropbox", "-r", &dpi, "-f", &page, "-l", &page, "-q", path];
+    let Answer { succeeded, output, is_cut, .. } = tool::run("pdftoppm", &arguments, config.searchable_bytes_max)?;
+    if is_cut {
+        return Err(Unreadable::TooLargeImage.into());
+    }
+    if !succeeded || output.is_empty() {
+        return Err(Unreadable::Corrupt.into());
+    }
+    Ok(output)
 }
 
 fn at(path: &str, number: u32, dpi: u32, config: &OcrConfig) -> Result<Page, Refusal> {
