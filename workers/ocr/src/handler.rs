@@ -55,7 +55,7 @@ impl Ocr {
         Self { blobs, engine, config }
     }
 
-    async fn read(&self, event: &DocumentDeduplicated, context: &WorkContext) -> Outcome<Reading> {
+    async fn read(&self, tenant: &str, event: &DocumentDeduplicated, context: &WorkContext) -> Outcome<Reading> {
         if event.blob.size_bytes == 0 {
             return Ok(Reading::unreadable(Unreadable::Empty));
         }
@@ -72,6 +72,7 @@ impl Ocr {
             Err(docfleet_blobs::Error::TooLarge { .. }) => return Ok(Reading::unreadable(Unreadable::TooLarge)),
             fetched => fetched.map_err(of_blobs)?,
         };
+        let lease = lease.in_languages(self.config.languages_of(tenant));
         lease.read(kind, document, &context.shutdown).await.map_err(of_engine)
     }
 
@@ -83,7 +84,19 @@ impl Ocr {
         Ok(BlobRef { key, size_bytes })
     }
 
-    fn fact(&self, event: &DocumentDeduplicated, reading: &Reading, text: Option<BlobRef>) -> DocumentTextExtracted {
+    /// That of the text; where it is not sure, those with which it was read.
+    fn language(&self, tenant: &str, reading: &Reading) -> Option<String> {
+        let read_with = || reading.used_ocr().then(|| self.config.languages_of(tenant));
+        reading.reason().is_none().then(|| reading.language().or_else(read_with)).flatten().map(str::to_owned)
+    }
+
+    fn fact(
+        &self,
+        tenant: &str,
+        event: &DocumentDeduplicated,
+        reading: &Reading,
+        text: Option<BlobRef>,
+    ) -> DocumentTextExtracted {
         let reason = reading.reason().map(|reason| reason.to_string());
         DocumentTextExtracted {
             document_id: event.document_id,
@@ -91,7 +104,7 @@ impl Ocr {
             excerpt: text.as_ref().and_then(|_| excerpt(&reading.text())),
             reason,
             pages: reading.pages(),
-            language: reading.used_ocr().then(|| self.config.languages.clone()),
+            language: self.language(tenant, reading),
             confidence: reading.confidence(),
             text,
             engine: reading.engine(),
@@ -116,14 +129,14 @@ impl Handler for Ocr {
                 "the event's key is not the one of its tenant and document",
             ));
         }
-        let reading = self.read(event, context).await?;
+        let reading = self.read(&message.meta.tenant, event, context).await?;
         let text = match reading.reason() {
             None => Some(self.store(&message.meta.tenant, event, &reading).await?),
             Some(_) => None,
         };
         let outcome = reading.reason().map_or_else(|| "extracted".to_owned(), |reason| reason.to_string());
         metrics::counter!(metric::DOCUMENTS_TOTAL, "outcome" => outcome).increment(1);
-        Ok(Finding::Read(self.fact(event, &reading, text)))
+        Ok(Finding::Read(self.fact(&message.meta.tenant, event, &reading, text)))
     }
 
     async fn record(

@@ -9,6 +9,7 @@ mod config;
 pub mod engine;
 mod handler;
 mod kind;
+mod language;
 pub mod layout;
 mod metric;
 pub mod protocol;

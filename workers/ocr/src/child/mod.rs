@@ -6,6 +6,7 @@
 
 mod document;
 mod limits;
+mod office;
 mod pdf;
 mod picture;
 mod plain;
@@ -14,6 +15,7 @@ mod text_layer;
 mod tiff;
 mod tool;
 mod tsv;
+mod xml;
 
 use std::io::{self, Write};
 
@@ -108,8 +110,9 @@ pub fn serve(config: &str) -> Result<(), Error> {
     while let Some((request, body)) = read_frame::<Request>(&mut questions, config.document_bytes_max)? {
         limits::grant_cpu(&config)?;
         let answer = match request {
-            Request::Open { kind } => {
+            Request::Open { kind, languages } => {
                 open = None;
+                recognizer.speak(languages.as_deref().unwrap_or(&config.languages))?;
                 Document::open(kind, body, &config).map(|document| {
                     let reply = Reply::Opened { pages: document.pages() };
                     open = Some(document);
@@ -132,6 +135,8 @@ pub fn serve(config: &str) -> Result<(), Error> {
 
 fn prepare(config: &OcrConfig) -> Result<(Recognizer, Reply), Error> {
     let recognizer = Recognizer::start(config)?;
+    // So that a language that is not installed shows now and not with a document.
+    config.tenant_languages.values().try_for_each(|languages| recognizer.check(languages))?;
     let ready = Reply::Ready { tesseract: Recognizer::version(), poppler: pdf::version()? };
     Ok((recognizer, ready))
 }

@@ -65,6 +65,8 @@ pub struct Lease<'a> {
     engine: &'a Engine,
     /// None after it was too slow and is ended.
     process: Option<Process>,
+    /// None: the configuration's.
+    languages: Option<String>,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -91,7 +93,7 @@ impl Engine {
             Some(process) => process,
             None => Process::start(&self.program, &self.config).await?,
         };
-        Ok(Lease { engine: self, process: Some(process), _permit: permit })
+        Ok(Lease { engine: self, process: Some(process), languages: None, _permit: permit })
     }
 
     fn idle_child(&self) -> Option<Process> {

@@ -3,6 +3,7 @@
 
 mod bad_documents;
 mod files;
+mod formats;
 mod handler;
 mod hostile_children;
 mod jail;
