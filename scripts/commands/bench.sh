@@ -5,6 +5,9 @@ source "$ROOT/scripts/peers/bento.sh"
 # shellcheck source=scripts/peers/debezium.sh
 source "$ROOT/scripts/peers/debezium.sh"
 
+# shellcheck source=scripts/peers/ocrmypdf.sh
+source "$ROOT/scripts/peers/ocrmypdf.sh"
+
 usage() {
     cat <<'TEXT'
 ./dev bench pipeline [ARGUMENT…]
@@ -31,20 +34,29 @@ usage() {
     Small documents a second through av-scan's engine (INSTREAM, from the blob store), against clamdscan --multiscan over the
     same files and the same clamd, by turns in one run; prints the figures and their ratios. Built for release.
 
+./dev bench ocr [--alone] [ARGUMENT…]
+    Pages a second and exactness of the words of our OCR, two documents at once, against ocrmypdf -j2 on the same scanned
+    pages in one run: 20 clean ones, 20 noisy ones, 20 skewed ones. No server is started. Takes some five minutes; the result is
+    also written to .docfleet/bench/ocr.md. --alone measures without OCRmyPDF; --pages 6 --json is quicker and for programs.
+
 Exit code: 0, or 1 when a measurement failed.
 TEXT
 }
 
 run() {
     local what=${1:-}
-    [[ $what =~ ^(pipeline|relay|rebuild|backlog|scan)$ ]] ||
-        usage_error 'what shall be measured? There are: pipeline, relay, rebuild, backlog, scan'
+    [[ $what =~ ^(pipeline|relay|rebuild|backlog|scan|ocr)$ ]] ||
+        usage_error 'what shall be measured? There are: pipeline, relay, rebuild, backlog, scan, ocr'
     shift
     state_open bench
     state_lock
     any_running "${SERVERS[@]}" || servers_forget
     at_exit servers_down
     checkout_is_usable
+    if [[ $what == ocr ]]; then
+        bench_ocr "$@"
+        return
+    fi
     if [[ $what == scan ]]; then
         install_missing 'program clamdscan | clamdscan'
     else
@@ -129,4 +141,21 @@ bench_scan() {
     fleet_find
     step 'measuring'
     attend "${BIN%/debug}/release/bench-scan" --address "127.0.0.1:${PORT[clamd]}" --clamd-config "$STATE/clamd/clamd.conf" "$@"
+}
+
+bench_ocr() {
+    local peer=()
+    if [[ ${1:-} == --alone ]]; then
+        shift
+        install_missing
+    else
+        install_missing "$NEEDS_OF_OCRMYPDF"
+        peer=(--ocrmypdf "$(command -v ocrmypdf)")
+    fi
+    step 'building for release'
+    (cd "$ROOT" && attend without_lock cargo build --locked --release -p load-tests -p ocr --bin bench-ocr --bin ocr) || die 'the build failed'
+    fleet_find
+    step 'measuring'
+    attend "${BIN%/debug}/release/bench-ocr" --worker "${BIN%/debug}/release/ocr" "${peer[@]}" --markdown "$STATE/ocr.md" "$@"
+    note "written to ${STATE#"$ROOT"/}/ocr.md"
 }

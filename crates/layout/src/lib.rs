@@ -38,7 +38,8 @@ pub struct PageLayout {
     pub rotation: u16,
     /// Degrees clockwise by which its lines hang, after the rotation.
     pub skew: f32,
-    /// Tesseract's code of the language that it was read with; none for a text layer.
+    /// Code of ISO 639-3 of the language that it is in; where that is not sure, Tesseract's codes with which it was read, or
+    /// none for a text layer.
     pub language: Option<String>,
     /// In reading order; none is empty.
     pub lines: Vec<Line>,

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ pub struct OcrConfig {
     pub jail: Strictness,
     /// Tesseract's language codes, such as `deu+eng`. More languages are slower.
     pub languages: String,
+    /// Other languages for the documents of these tenants.
+    pub tenant_languages: BTreeMap<String, String>,
     /// Directory of the `.traineddata` files; the system's when absent.
     pub tessdata: Option<PathBuf>,
     /// Documents that are read at once, each in a child of its own. 0: one a core.
@@ -65,6 +67,7 @@ impl Default for OcrConfig {
         Self {
             jail: Strictness::Required,
             languages: "deu+eng".to_owned(),
+            tenant_languages: BTreeMap::new(),
             tessdata: None,
             children: 0,
             documents_per_child: 200,
@@ -90,13 +93,19 @@ impl OcrConfig {
         if self.children == 0 { cores() } else { self.children }
     }
 
+    /// Those with which a tenant's documents are read.
+    pub fn languages_of(&self, tenant: &str) -> &str {
+        self.tenant_languages.get(tenant).unwrap_or(&self.languages)
+    }
+
     /// # Errors
     /// What is wrong. The codes become part of a path inside Tesseract.
     pub fn validate(&self) -> Result<(), String> {
-        let is_code =
-            |code: &str| (3..=20).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
-        if !self.languages.split('+').all(is_code) {
+        if !are_languages(&self.languages) {
             return Err("ocr.languages: language codes joined by +, such as deu+eng".to_owned());
+        }
+        if let Some((tenant, _)) = self.tenant_languages.iter().find(|(_, languages)| !are_languages(languages)) {
+            return Err(format!("ocr.tenant_languages.{tenant}: language codes joined by +, such as deu+eng"));
         }
         if !(70..=600).contains(&self.render_dpi) {
             return Err("ocr.render_dpi: between 70 and 600".to_owned());
@@ -114,6 +123,12 @@ impl OcrConfig {
         }
         Ok(())
     }
+}
+
+fn are_languages(codes: &str) -> bool {
+    let is_code =
+        |code: &str| (3..=20).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+    codes.split('+').all(is_code)
 }
 
 #[cfg(test)]
@@ -142,6 +157,11 @@ mod tests {
         }
         for bad in ["", "+", "../../etc", "deu+", "de u", "deu;eng"] {
             assert!(with(bad).validate().is_err(), "{bad}");
+            let of_tenant = OcrConfig {
+                tenant_languages: BTreeMap::from([("acme".to_owned(), bad.to_owned())]),
+                ..OcrConfig::default()
+            };
+            assert!(of_tenant.validate().is_err_and(|why| why.contains("tenant_languages.acme")), "{bad}");
         }
     }
 }

@@ -116,6 +116,7 @@ impl Ocr {
             Err(docfleet_blobs::Error::TooLarge { .. }) => return Ok(Looked::unreadable(Unreadable::TooLarge)),
             fetched => fetched.map_err(of_blobs)?,
         };
+        let lease = lease.in_languages(self.config.languages_of(&meta.tenant));
         let mut zones = Vec::new();
         let (reading, mut searchable) = {
             let taken_out = |reading: &mut Reading| zones = zone::take_out(reading, day_of(meta));
@@ -137,7 +138,7 @@ impl Ocr {
         event: &DocumentDeduplicated,
         Looked { reading, zones, searchable }: &Looked,
     ) -> Outcome<Read> {
-        let mut read = Read { fact: self.fact(event, reading, zones), zones_stored: false };
+        let mut read = Read { fact: self.fact(&meta.tenant, event, reading, zones), zones_stored: false };
         if read.fact.outcome == TextOutcome::Unreadable {
             return Ok(read);
         }
@@ -154,7 +155,19 @@ impl Ocr {
         Ok(read)
     }
 
-    fn fact(&self, event: &DocumentDeduplicated, reading: &Reading, zones: &[PageZone]) -> DocumentTextExtracted {
+    /// That of the text; where it is not sure, those with which it was read.
+    fn language(&self, tenant: &str, reading: &Reading) -> Option<String> {
+        let read_with = || reading.used_ocr().then(|| self.config.languages_of(tenant));
+        reading.reason().is_none().then(|| reading.language().or_else(read_with)).flatten().map(str::to_owned)
+    }
+
+    fn fact(
+        &self,
+        tenant: &str,
+        event: &DocumentDeduplicated,
+        reading: &Reading,
+        zones: &[PageZone],
+    ) -> DocumentTextExtracted {
         let reason = reading.reason().map(|reason| reason.to_string());
         let unread = |(number, reason): (u32, Unreadable)| UnreadPage {
             number: i32::try_from(number).unwrap_or(i32::MAX),
@@ -167,7 +180,7 @@ impl Ocr {
             mrz: reason.is_none().then(|| zone::outcome(zones)),
             reason,
             pages: reading.pages(),
-            language: reading.used_ocr().then(|| self.config.languages.clone()),
+            language: self.language(tenant, reading),
             confidence: reading.confidence(),
             text: None,
             engine: reading.engine(),

@@ -9,6 +9,10 @@ pub enum Kind {
     Picture,
     /// A picture of many pages.
     Tiff,
+    /// Word's, from 2007.
+    Docx,
+    /// LibreOffice's and others'.
+    Odt,
     /// Text already.
     Plain,
 }
@@ -22,6 +26,8 @@ impl Kind {
                 Some(Self::Picture)
             }
             "image/tiff" => Some(Self::Tiff),
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document" => Some(Self::Docx),
+            "application/vnd.oasis.opendocument.text" => Some(Self::Odt),
             "text/plain" | "text/csv" => Some(Self::Plain),
             _ => None,
         }

@@ -11,6 +11,7 @@ pub mod engine;
 mod fuzz;
 mod handler;
 mod kind;
+mod language;
 mod metric;
 pub mod protocol;
 pub mod reading;

@@ -20,7 +20,12 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// The body is the document; the one before it is forgotten.
-    Open { kind: Kind },
+    Open {
+        kind: Kind,
+        /// Tesseract's codes; the configuration's when absent.
+        #[serde(default)]
+        languages: Option<String>,
+    },
     /// From 1, of the document that is open.
     Page { number: u32 },
     /// A searchable PDF of the document that is open. The body is a list of [`PageLayout`](crate::layout::PageLayout) in

@@ -2,7 +2,7 @@
 
 use docfleet_events::{PageText, TextSource};
 
-use crate::{Kind, Unreadable, layout::PageLayout};
+use crate::{Kind, Unreadable, language, layout::PageLayout};
 
 const EXCERPT_CHARS_MAX: usize = 120;
 /// Words with their places that are kept of one document; pages beyond it have their text only.
@@ -130,6 +130,11 @@ impl Reading {
             }
         }
         (words > 0.0).then(|| rounded(sum / words))
+    }
+
+    /// Code of ISO 639-3 of the language that most of it is in, where that is sure.
+    pub fn language(&self) -> Option<&'static str> {
+        language::of(&self.text())
     }
 
     pub fn used_ocr(&self) -> bool {

@@ -1,6 +1,6 @@
 use docfleet_events::TextSource;
 
-use super::{PageText, Refusal, drawing, pdf::Pdf, picture, plain, recognizer::Recognizer, tiff::Tiff};
+use super::{PageText, Refusal, drawing, office, pdf::Pdf, picture, plain, recognizer::Recognizer, tiff::Tiff};
 use crate::{Kind, OcrConfig, Unreadable, layout::PageLayout, searchable::PagePicture};
 
 /// A document that is open, and knows its number of pages.
@@ -8,7 +8,8 @@ pub enum Document {
     Pdf(Pdf),
     Picture(Vec<u8>),
     Tiff(Tiff),
-    Plain(String),
+    /// Text without pages.
+    Text(String),
 }
 
 impl Document {
@@ -23,7 +24,8 @@ impl Document {
                 Self::Picture(bytes)
             }
             Kind::Tiff => Self::Tiff(Tiff::open(bytes, config.pages_max)?),
-            Kind::Plain => Self::Plain(plain::decode(&bytes)),
+            Kind::Docx | Kind::Odt => Self::Text(office::text(kind, &bytes, config)?),
+            Kind::Plain => Self::Text(plain::decode(&bytes)),
         };
         match document.pages() {
             0 => Err(Unreadable::Empty.into()),
@@ -36,7 +38,7 @@ impl Document {
         match self {
             Self::Pdf(pdf) => pdf.pages(),
             Self::Tiff(tiff) => tiff.pages(),
-            Self::Picture(_) | Self::Plain(_) => 1,
+            Self::Picture(_) | Self::Text(_) => 1,
         }
     }
 
@@ -60,7 +62,7 @@ impl Document {
                 let page = tiff.page(number, config.image_pixels_max)?;
                 Ok(recognizer.read(number, picture::decode(&page, config.image_pixels_max)?)?)
             }
-            Self::Plain(text) => Ok(PageText {
+            Self::Text(text) => Ok(PageText {
                 source: TextSource::TextLayer,
                 confidence: None,
                 words: u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX),

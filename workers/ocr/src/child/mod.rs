@@ -9,6 +9,7 @@ mod document;
 mod drawing;
 #[cfg(test)]
 mod fuzz;
+mod office;
 mod pdf;
 mod picture;
 mod plain;
@@ -17,6 +18,7 @@ mod text_layer;
 mod tiff;
 mod tool;
 mod tsv;
+mod xml;
 
 use std::io::{self, Write};
 
@@ -125,8 +127,9 @@ pub fn serve(config: &str) -> Result<(), Error> {
     while let Some((request, body)) = read_frame::<Request>(&mut questions, config.document_bytes_max)? {
         confine::grant_cpu(&config)?;
         let answer = match request {
-            Request::Open { kind } => {
+            Request::Open { kind, languages } => {
                 open = None;
+                recognizer.speak(languages.as_deref().unwrap_or(&config.languages))?;
                 Document::open(kind, body, &config).map(|document| {
                     let reply = Reply::Opened { pages: document.pages() };
                     open = Some(document);
@@ -157,6 +160,8 @@ fn prepare(config: &OcrConfig, jail: Report) -> Result<(Recognizer, Reply), Erro
         return Err(Error::Jail { gaps: jail.gaps() });
     }
     let recognizer = Recognizer::start(config)?;
+    // So that a language that is not installed shows now and not with a document.
+    config.tenant_languages.values().try_for_each(|languages| recognizer.check(languages))?;
     let ready = Reply::Ready { tesseract: Recognizer::version(), poppler: pdf::version()?, jail };
     Ok((recognizer, ready))
 }

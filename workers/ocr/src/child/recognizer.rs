@@ -26,6 +26,7 @@ const SENSE_CONFIDENCE: f64 = 60.0;
 pub struct Recognizer {
     api: TessBaseApi,
     languages: String,
+    tessdata: Option<CString>,
     pixels_max: u64,
 }
 
@@ -51,14 +52,24 @@ impl Found {
 
 impl Recognizer {
     pub fn start(config: &OcrConfig) -> Result<Self, Error> {
-        let no_nul = |text: &str| CString::new(text).map_err(|e| Error::Tesseract(e.to_string()));
-        let languages = no_nul(&config.languages)?;
         let tessdata = config.tessdata.as_ref().map(|path| no_nul(&path.to_string_lossy())).transpose()?;
-        let mut api = TessBaseApi::create();
-        api.init_2(tessdata.as_deref(), Some(&languages))
-            .map_err(|_| Error::Tesseract(format!("no data for the languages {}", config.languages)))?;
-        api.set_page_seg_mode(PageSegMode::PsmAuto.as_tess_page_seg_mode());
-        Ok(Self { api, languages: config.languages.clone(), pixels_max: config.image_pixels_max })
+        let languages = config.languages.clone();
+        let api = api(tessdata.as_deref(), &languages)?;
+        Ok(Self { api, languages, tessdata, pixels_max: config.image_pixels_max })
+    }
+
+    /// Whether there is data for these languages.
+    pub fn check(&self, languages: &str) -> Result<(), Error> {
+        api(self.tessdata.as_deref(), languages).map(drop)
+    }
+
+    /// From now on in these languages. Another one is loaded in a tenth of a second.
+    pub fn speak(&mut self, languages: &str) -> Result<(), Error> {
+        if self.languages != languages {
+            self.api = api(self.tessdata.as_deref(), languages)?;
+            languages.clone_into(&mut self.languages);
+        }
+        Ok(())
     }
 
     pub fn version() -> String {
@@ -140,6 +151,18 @@ impl Recognizer {
         let table = table.as_ref().to_string_lossy();
         Ok(Found { text: tsv::text(&table), lines: tsv::lines(&table) })
     }
+}
+
+fn no_nul(text: &str) -> Result<CString, Error> {
+    CString::new(text).map_err(|e| Error::Tesseract(e.to_string()))
+}
+
+fn api(tessdata: Option<&CStr>, languages: &str) -> Result<TessBaseApi, Error> {
+    let mut api = TessBaseApi::create();
+    api.init_2(tessdata, Some(&no_nul(languages)?))
+        .map_err(|_| Error::Tesseract(format!("no data for the languages {languages}")))?;
+    api.set_page_seg_mode(PageSegMode::PsmAuto.as_tess_page_seg_mode());
+    Ok(api)
 }
 
 fn page_text(text: String, layout: PageLayout) -> PageText {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, Lease};
 use crate::{
-    Kind, Unreadable,
+    Kind, Unreadable, language,
     layout::{PageLayout, clean},
     metric,
     protocol::{Reply, Request},
@@ -23,6 +23,13 @@ enum Opened {
 pub type Finish<'f> = Box<dyn FnOnce(&mut Reading) + Send + 'f>;
 
 impl Lease {
+    /// The document is to be read with these, instead of the configuration's.
+    #[must_use]
+    pub fn in_languages(mut self, languages: &str) -> Self {
+        self.languages = Some(languages.to_owned());
+        self
+    }
+
     /// Reads a document, page by page. Between two pages it heeds `stop`.
     ///
     /// A page over its time is a gap, and a fresh child reads on. When the document's own time is over, all pages that are
@@ -108,7 +115,7 @@ impl Lease {
 
     async fn open(&mut self, kind: Kind, document: &[u8], deadline: Instant) -> Result<Opened, Error> {
         let within = self.pool.config.open_time_max;
-        match self.ask(&Request::Open { kind }, document, within, deadline).await? {
+        match self.ask(&Request::Open { kind, languages: self.languages.clone() }, document, within, deadline).await? {
             None => Ok(Opened::Unreadable(Unreadable::TooSlow)),
             Some((Reply::Opened { pages }, _)) if (1..=self.pool.config.pages_max).contains(&pages) => {
                 Ok(Opened::Pages(pages))
@@ -163,10 +170,13 @@ impl Lease {
                 let (text, layout) = body
                     .split_at_checked(text_bytes as usize)
                     .ok_or_else(|| Error::Protocol("a text longer than its frame".to_owned()))?;
-                let layout = PageLayout::claimed(layout, number).map_err(Error::Protocol)?;
+                let mut layout = PageLayout::claimed(layout, number).map_err(Error::Protocol)?;
                 record(label(source), started.elapsed());
                 let confidence = confidence.map(|mean| if mean.is_finite() { mean.clamp(0.0, 100.0) } else { 0.0 });
                 let text = clean(&String::from_utf8_lossy(text));
+                if let (Some(layout), Some(found)) = (&mut layout, language::of(&text)) {
+                    layout.language = Some(found.to_owned());
+                }
                 // No word is shorter than a letter and a space.
                 let words = words.min(u32::try_from(text.len()).unwrap_or(u32::MAX));
                 return Ok(Ok(Page { source, confidence, words, text, layout }));

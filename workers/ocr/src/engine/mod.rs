@@ -74,6 +74,8 @@ pub struct Lease {
     pool: Arc<Pool>,
     /// None after it was too slow and is ended, or was given back.
     process: Option<Process>,
+    /// None: the configuration's.
+    languages: Option<String>,
     /// None when it was given back.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -105,7 +107,7 @@ impl Engine {
             Some(process) => process,
             None => pool.start_child().await?,
         };
-        Ok(Lease { pool, process: Some(process), permit: Some(permit) })
+        Ok(Lease { pool, process: Some(process), languages: None, permit: Some(permit) })
     }
 }
 

@@ -4,6 +4,7 @@
 mod bad_documents;
 mod breakouts;
 mod files;
+mod formats;
 mod handler;
 mod hostile_children;
 mod jail;

@@ -6,7 +6,10 @@ use quick_xml::{
 };
 
 use super::{POINTS_PER_INCH, Size};
-use crate::layout::{Line, PageLayout, Word};
+use crate::{
+    child::xml::character,
+    layout::{Line, PageLayout, Word},
+};
 
 /// Of the grid in which the boxes are given; a text layer has no pixels of its own.
 const GRID_DPI: u32 = 300;
@@ -60,14 +63,6 @@ fn word(tag: &BytesStart<'_>) -> Option<Word> {
     let (left, top, right, bottom) = (on_grid(left), on_grid(top), on_grid(right), on_grid(bottom));
     let (width, height) = (right.saturating_sub(left), bottom.saturating_sub(top));
     Some(Word { left, top, width, height, confidence: None, text: String::new() })
-}
-
-/// The five that XML knows, and numbers; the tool writes no others.
-fn character(reference: &quick_xml::events::BytesRef<'_>) -> Option<String> {
-    if let Ok(Some(character)) = reference.resolve_char_ref() {
-        return Some(character.to_string());
-    }
-    quick_xml::escape::resolve_predefined_entity(&reference.decode().ok()?).map(str::to_owned)
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
