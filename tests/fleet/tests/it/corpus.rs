@@ -9,6 +9,7 @@ use fleet_tests::{
     fleet::{CONSUMERS, RELAY},
     process::{Process, docfleet},
 };
+use futures::StreamExt;
 use serde_json::Value;
 
 const BOUNDARY: &str = "corpus-boundary-7f3a";
@@ -229,8 +230,13 @@ async fn documents_that_are_erased_while_they_are_worked_on_leave_nothing_and_no
                 content: Content::Bytes(document.bytes),
                 outcome: Outcome::Read,
             };
-            let (status, said) = small.upload(&case).await;
-            assert_eq!(status, 201, "{said}");
+            // A content that is being deleted just now is put anew; a busy machine may say 503 before.
+            let said = eventually("the upload is accepted", 60, || async {
+                let (status, said) = small.upload(&case).await;
+                assert!(matches!(status, 201 | 503), "{status} {said}");
+                (status == 201).then_some(said)
+            })
+            .await;
             let id = said["id"].as_str().unwrap().to_owned();
             // Each at another moment of its way; the moments are what is tested.
             tokio::time::sleep(Duration::from_millis(u64::from(number) * 97 % 3_000)).await;
@@ -239,7 +245,8 @@ async fn documents_that_are_erased_while_they_are_worked_on_leave_nothing_and_no
             id
         }
     });
-    let ids = futures::future::join_all(erasures).await;
+    // Fewer than uploads that may run at once.
+    let ids: Vec<String> = futures::stream::iter(erasures).buffer_unordered(16).collect().await;
     eventually("all is settled, and every erasure is through", 120, || async {
         let left: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL)
