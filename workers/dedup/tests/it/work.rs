@@ -18,7 +18,7 @@ impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("file://{}", directory.path().display());
-        Self { blobs: Blobs::open_store(&BlobsConfig::at(url), "local").unwrap(), directory: directory }
+        Self { blobs: Blobs::open_store(&BlobsConfig::at(url), "local").unwrap(), directory }
     }
 
     async fn work(&self, event: DocumentVirusScanned) -> Outcome<Finding> {
