@@ -13,16 +13,16 @@ async fn setup_creates_what_is_missing_and_may_be_repeated() {
     let first = fleet.run(&["setup", "--partitions", "2", "--wait", "30s", "--json"]).await;
     assert_eq!(first.code, 0, "{}", first.stderr);
     let first = first.json();
-    assert_eq!((topics(&first, true), topics(&first, false)), (25, 0));
+    assert_eq!((topics(&first, true), topics(&first, false)), (26, 0));
     let second = fleet.run(&["setup", "--partitions", "3", "--json"]).await;
     assert_eq!(second.code, 0, "{}", second.stderr);
     let second = second.json();
-    assert_eq!((topics(&second, true), topics(&second, false)), (0, 25));
+    assert_eq!((topics(&second, true), topics(&second, false)), (0, 26));
     assert_eq!(first["schemas"], second["schemas"]);
-    assert_eq!(second["schemas"].as_array().unwrap().len(), 5);
+    assert_eq!(second["schemas"].as_array().unwrap().len(), 6);
     assert_eq!(second["schemas"][0]["compatibility"], "BACKWARD_TRANSITIVE");
     let text = fleet.run(&["setup", "--partitions", "3"]).await.stdout;
-    assert!(text.contains("0 created, 25 existing"), "{text}");
+    assert!(text.contains("0 created, 26 existing"), "{text}");
     assert!(text.contains("(2, not 3)"), "existing topics are left alone and named: {text}");
 }
 

@@ -5,6 +5,8 @@ mod make;
 mod pictures;
 mod table;
 
+use std::fmt;
+
 pub use table::all;
 
 /// What must become of a document.
@@ -23,6 +25,21 @@ pub enum Outcome {
     Unreadable(&'static str),
     /// Either is right: cut off, it may be whole enough.
     ReadOrUnreadable(&'static [&'static str]),
+}
+
+/// As docs/corpus.md says it.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAccepted(status, slug) => write!(f, "{status}: {slug}"),
+            Self::Read => f.write_str("read"),
+            Self::Infected => f.write_str("infected"),
+            Self::Unscannable(why) => write!(f, "unscannable: {why}"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Unreadable(why) => write!(f, "unreadable: {why}"),
+            Self::ReadOrUnreadable(whys) => write!(f, "read, or unreadable: {}", whys.join(", ")),
+        }
+    }
 }
 
 /// A document of the corpus.

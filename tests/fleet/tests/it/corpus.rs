@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use docfleet_testkit::{Database, Servers, eventually, unique_name};
 use fleet_tests::{
     corpus::{self, Case, Content, Outcome},
+    documents,
     fleet::{CONSUMERS, RELAY},
     process::{Process, docfleet},
 };
+use futures::StreamExt;
 use serde_json::Value;
 
 const BOUNDARY: &str = "corpus-boundary-7f3a";
@@ -29,7 +31,7 @@ impl Small {
         let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let more = format!(
             "[api]\nlisten = '{api}'\n[blobs]\nurl = 'file://{}/blobs'\n[ocr]\nlanguages = 'eng'\n\
-             document_time_max = '60s'\n[retry]\ntier_delay_factor = 0.05\n[erasure]\ninterval = '500ms'\n",
+             document_time_max = '60s'\n[retry]\ntier_delay_factor = 0.05\n[erasure]\ninterval = '500ms'\nsecond_look = '5s'\n",
             directory.path().display()
         );
         let config = directory.path().join("docfleet.toml");
@@ -209,6 +211,69 @@ async fn erase_all(small: &mut Small, ids: impl Iterator<Item = &String>) {
     .await;
     audit_is_green(small).await;
     small.unharmed();
+}
+
+/// The race of the erasure with every stage: documents go while they are scanned, identified, read and shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_that_are_erased_while_they_are_worked_on_leave_nothing_and_no_dead_letter() {
+    let mut small = Small::start().await;
+    let erasures = (0..40_u32).map(|number| {
+        let small = &small;
+        async move {
+            // Some of them share a content, which must outlive the first and go with the last.
+            let kind = if number % 4 == 0 { 5 } else { number as usize % 5 };
+            let document = documents::document(kind + 10 * (number as usize));
+            let case = Case {
+                row: "a document that goes",
+                file_name: document.name.clone().into_bytes(),
+                mime: document.mime,
+                content: Content::Bytes(document.bytes),
+                outcome: Outcome::Read,
+            };
+            // A content that is being deleted just now is put anew; a busy machine may say 503 before.
+            let said = eventually("the upload is accepted", 60, || async {
+                let (status, said) = small.upload(&case).await;
+                assert!(matches!(status, 201 | 503), "{status} {said}");
+                (status == 201).then_some(said)
+            })
+            .await;
+            let id = said["id"].as_str().unwrap().to_owned();
+            // Each at another moment of its way; the moments are what is tested.
+            tokio::time::sleep(Duration::from_millis(u64::from(number) * 97 % 3_000)).await;
+            let answer = small.http.delete(format!("{}/v1/documents/{id}", small.api)).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 204);
+            id
+        }
+    });
+    // Fewer than uploads that may run at once.
+    let ids: Vec<String> = futures::stream::iter(erasures).buffer_unordered(16).collect().await;
+    eventually("all is settled, and every erasure is through", 120, || async {
+        let left: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL)
+                  + (SELECT count(*) FROM documents.erasures WHERE finished_at IS NULL)
+                  + (SELECT count(*) FROM views.document_view WHERE erased_at IS NULL)
+                  + (SELECT count(*) FROM documents.contents) + (SELECT count(*) FROM documents.scans)",
+        )
+        .fetch_one(&small.database.pool())
+        .await
+        .unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
+    // Of each, the erasure is the last word.
+    let after: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pipeline.outbox_events e JOIN pipeline.outbox_events o USING (aggregate_id)
+          WHERE e.event_type = 'DocumentErased' AND o.kind = 'event' AND o.aggregate_version > e.aggregate_version",
+    )
+    .fetch_one(&small.database.pool())
+    .await
+    .unwrap();
+    let dead: i64 = sqlx::query_scalar("SELECT count(*) FROM pipeline.inbox WHERE outcome IN ('dead', 'discarded')")
+        .fetch_one(&small.database.pool())
+        .await
+        .unwrap();
+    assert_eq!((after, dead), (0, 0));
+    erase_all(&mut small, ids.iter()).await;
 }
 
 /// But the mark of the region.

@@ -8,13 +8,14 @@ use std::{
 use crate::sources::{code_spans, files, read, root};
 
 /// Each section of the configuration and the types that read all of it.
-const SECTIONS: [(&str, &str, &str); 17] = [
+const SECTIONS: [(&str, &str, &str); 18] = [
     ("service", "crates/telemetry/src/config.rs", "ServiceConfig"),
     ("telemetry", "crates/telemetry/src/config.rs", "TelemetryConfig"),
     ("postgres", "crates/pipeline/src/config.rs", "PostgresConfig"),
     ("kafka", "crates/pipeline/src/config.rs", "KafkaConfig"),
     ("registry", "crates/outbox/src/registry.rs", "RegistryConfig"),
     ("retention", "crates/outbox/src/retention.rs", "RetentionConfig"),
+    ("erasure", "crates/events/src/erasure.rs", "ErasureConfig"),
     ("redis", "workers/dedup/src/cache.rs", "RedisConfig"),
     ("clamd", "workers/av-scan/src/config.rs", "ClamdConfig"),
     ("blobs", "crates/blobs/src/config.rs", "BlobsConfig"),
@@ -197,4 +198,21 @@ fn no_worker_and_no_service_knows_a_kafka_client() {
             assert!(!text.contains("rdkafka"), "{}", path.display());
         }
     }
+}
+
+/// `docs/corpus.md` has a line for each kind of document of the corpus, and its outcome.
+#[test]
+fn the_corpus_is_documented_with_its_outcomes() {
+    let page = read("docs/corpus.md");
+    let told = |line: &str| {
+        let cells: Vec<String> = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+        (cells.len() == 3).then(|| (cells[0].clone(), cells[2].clone()))
+    };
+    let documented: BTreeSet<_> = page.lines().filter(|line| line.starts_with("| ")).filter_map(told).collect();
+    let has: BTreeSet<_> =
+        fleet_tests::corpus::all().iter().map(|case| (case.row.to_owned(), case.outcome.to_string())).collect();
+    let missing: Vec<_> = has.difference(&documented).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    // And its head.
+    assert_eq!(documented.len(), has.len() + 1, "{:#?}", documented.difference(&has).collect::<Vec<_>>());
 }

@@ -3,4 +3,5 @@
 
 mod cache;
 mod contents;
+mod oracle;
 mod work;

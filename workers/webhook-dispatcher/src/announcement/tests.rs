@@ -1,5 +1,5 @@
 use docfleet_events::{
-    BlobRef, DocumentDeduplicated, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
+    BlobRef, DocumentDeduplicated, DocumentErased, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
     DocumentVirusScanned, MrzOutcome, PageText, TextSource,
 };
 use time::macros::datetime;
@@ -28,7 +28,7 @@ fn blob() -> BlobRef {
     BlobRef { key: CANARY.to_owned(), size_bytes: 1 }
 }
 
-fn all() -> [DocumentEvent; 5] {
+fn all() -> [DocumentEvent; 6] {
     let name = || CANARY.to_owned();
     [
         DocumentEvent::Uploaded(DocumentUploaded {
@@ -85,6 +85,12 @@ fn all() -> [DocumentEvent; 5] {
             clean_by: "1".to_owned(),
             clean_since: 1,
         }),
+        DocumentEvent::Erased(DocumentErased {
+            document_id: DOCUMENT,
+            reason: "gdpr-request".to_owned(),
+            erased_at: meta().occurred_at,
+            by: "mustermann".to_owned(),
+        }),
     ]
 }
 
@@ -108,6 +114,7 @@ fn bodies_are_frozen_byte_for_byte() {
         r#""outcome":"extracted","reason":null,"page_count":1,"language":"deu","confidence":91.5,"mrz":"valid","#;
     assert_eq!(bodies[3], frame("document.text_extracted", read));
     assert_eq!(bodies[4], frame("document.infection_found", r#""signature":"Late-Find","#));
+    assert_eq!(bodies[5], frame("document.erased", r#""reason":"gdpr-request","#));
 }
 
 #[test]
