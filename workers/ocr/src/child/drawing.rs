@@ -42,14 +42,11 @@ pub fn page(
     points_shown: Option<(f32, f32)>,
     config: &OcrConfig,
 ) -> Result<PagePicture, Unreadable> {
-    picture::check_size(&bytes, config.image_pixels_max).or_else(|error| {
-        // TIFF's header was looked at when the document was opened.
-        if error == Unreadable::Corrupt && bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*") {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })?;
+    let is_tiff = bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*");
+    // The header of a TIFF's page was looked at when it was taken out of its file.
+    if !is_tiff {
+        picture::check_size(&bytes, config.image_pixels_max)?;
+    }
     let decoded = decode(&bytes, config).ok_or(Unreadable::Corrupt)?;
     let rest = (4 + layout.map_or(0, |layout| quarters(layout.rotation)) - decoded.turned) % 4;
     let (picture, kept) = match rest {
