@@ -125,6 +125,7 @@ fn is_language(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn word(left: u32, top: u32, text: &str) -> Word {

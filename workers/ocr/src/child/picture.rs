@@ -98,6 +98,7 @@ fn on_white_paper(picture: DynamicImage) -> image::GrayImage {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
