@@ -85,7 +85,7 @@ fn file(objects: &[Vec<u8>]) -> Vec<u8> {
     let (mut file, mut table) = (b"%PDF-1.4\n".to_vec(), String::new());
     for (number, object) in (1..).zip(objects) {
         writeln!(table, "{:010} 00000 n ", file.len()).ok();
-        write!(file, "{number} 0 obj\n").ok();
+        writeln!(file, "{number} 0 obj").ok();
         file.extend_from_slice(object);
         file.extend_from_slice(b"\nendobj\n");
     }

@@ -164,6 +164,5 @@ fn draft(event: DocumentEvent) -> Draft {
         DocumentEvent::InfectionFound(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::Erased(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::TextExtracted(event) => Draft::first(event, tenant, region, None),
-        DocumentEvent::Erased(event) => Draft::first(event, tenant, region, None),
     }
 }
