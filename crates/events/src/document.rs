@@ -133,7 +133,7 @@ pub struct DocumentTextExtracted {
     pub outcome: TextOutcome,
     pub reason: Option<String>,
     pub pages: Vec<PageText>,
-    /// Tesseract's language codes, such as `deu+eng`.
+    /// That of the text, as Tesseract's code, such as `deu`; where that is not sure, those it was read with: `deu+eng`.
     pub language: Option<String>,
     pub confidence: Option<f64>,
     /// UTF-8; pages are separated by a form feed.
