@@ -5,6 +5,10 @@ CREATE TABLE pipeline.declarations (
     consumer    text        PRIMARY KEY,
     -- Why it must not be fed again, and what to do instead. Null: it may.
     no_replay   text,
+    -- What happens when it is, also where no events follow.
+    effect      text,
+    -- Whether others would go on showing what it was before, if no events followed.
+    needs_events boolean    NOT NULL DEFAULT false,
     declared_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 

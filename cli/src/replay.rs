@@ -22,10 +22,10 @@ use window::Window;
 
 const EXAMPLES: &str = "\
 Examples:
-  docfleet replay ocr --from 2026-05-12T00:00:00Z --to 2026-05-13T00:00:00Z --as engine-5.4 --dry-run
+  docfleet replay ocr --from 2026-05-12T00:00:00Z --to 2026-05-13T00:00:00Z --as engine-5.4 --emit new --dry-run
   docfleet replay ocr --from 2d --to 1h --as engine-5.4 --emit new --rate 20/s --why 'better engine, INC-51'
   docfleet replay webhook-dispatcher --from 7d --to 1h --as partner-x --why 'subscribed late, INC-52'
-  docfleet replay av-scan --offsets 'documents.uploaded.v1[3]@1200..1400' --as hole-7 --why 'look again, INC-53'
+  docfleet replay ocr --offsets 'documents.deduplicated.v1[3]@1200..1400' --as hole-7 --emit new --why 'look again, INC-53'
   docfleet replay --resume 4
   docfleet replay --abort 4 --why 'wrong day'
   docfleet replay --list
@@ -33,8 +33,8 @@ Examples:
 Only events that the consumer has done are fed again; dead ones go by `docfleet dlq replay`. They come from the outbox, so its
 retention is the limit. Their outcomes stand in the inbox under CONSUMER@VERSION, each once: a version is used for one window.
 --emit none (the default) writes no events; --emit new writes what follows as new events, with new ids and versions, and all
-who read them work on them. A consumer whose effects can not be repeated refuses; projection-builder's view is made anew by
-`docfleet projections rebuild`.
+who read them work on them. The consumer's own effect happens in both cases; the dry run says which. A consumer whose effects can
+not be repeated refuses; projection-builder's view is made anew by `docfleet projections rebuild`, scans by `docfleet rescan`.
 
 Exit code 1 when it stopped before its end.";
 

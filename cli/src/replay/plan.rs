@@ -30,6 +30,8 @@ pub struct Plan {
     consumer: String,
     version: String,
     emit: &'static str,
+    /// What the consumer does again.
+    effect: Option<String>,
     pub planned: i64,
     #[serde(flatten)]
     left_out: LeftOut,
@@ -62,7 +64,7 @@ pub async fn write(
     window: &Fixed,
     decision: &Decision,
 ) -> Result<Plan, Error> {
-    ask(connection, consumer, version).await?;
+    let effect = ask(connection, consumer, version, emit).await?;
     let (from_offset, to_offset) = window.offsets.unzip();
     let counts: Counts = sqlx::query_as(concat!(
         r"SELECT count(*) FILTER (WHERE i.outcome = 'done') AS planned, count(*) FILTER (WHERE i.outcome IS NULL) AS without_outcome,
@@ -102,6 +104,7 @@ pub async fn write(
         consumer: consumer.to_owned(),
         version: version.to_owned(),
         emit: emit.as_str(),
+        effect,
         planned: counts.planned,
         left_out: counts.left_out,
         seconds_expected: 0.0,
@@ -109,21 +112,32 @@ pub async fn write(
 }
 
 /// What the consumer declared when it started last. Its program refuses as well, should another version of it run.
-async fn ask(connection: &mut PgConnection, consumer: &str, version: &str) -> Result<(), Error> {
-    let declared: Option<Option<String>> =
-        sqlx::query_scalar("SELECT no_replay FROM pipeline.declarations WHERE consumer = $1")
+async fn ask(
+    connection: &mut PgConnection,
+    consumer: &str,
+    version: &str,
+    emit: Emit,
+) -> Result<Option<String>, Error> {
+    let declared: Option<(Option<String>, Option<String>, bool)> =
+        sqlx::query_as("SELECT no_replay, effect, needs_events FROM pipeline.declarations WHERE consumer = $1")
             .bind(consumer)
             .fetch_optional(&mut *connection)
             .await?;
-    match declared {
+    let effect = match declared {
         None => {
             return Err(Error::Usage(format!(
                 "{consumer} has not said whether it may be fed again: it does when it starts. Is the name right?"
             )));
         }
-        Some(Some(why)) => return Err(Error::Usage(format!("{consumer} can not be fed again: {why}"))),
-        Some(None) => {}
-    }
+        Some((Some(why), ..)) => return Err(Error::Usage(format!("{consumer} can not be fed again: {why}"))),
+        Some((None, effect, true)) if emit.as_str() == "none" => {
+            let effect = effect.unwrap_or_default();
+            return Err(Error::Usage(format!(
+                "{consumer} needs --emit new, or others show what is not so any more: {effect}"
+            )));
+        }
+        Some((None, effect, _)) => effect,
+    };
     let used: Option<i64> = sqlx::query_scalar("SELECT id FROM pipeline.replays WHERE consumer = $1 AND version = $2")
         .bind(consumer)
         .bind(version)
@@ -133,7 +147,7 @@ async fn ask(connection: &mut PgConnection, consumer: &str, version: &str) -> Re
         Some(id) => Err(Error::Usage(format!(
             "version {version} of {consumer} was used by replay {id}: go on with that by --resume {id}, or take another name"
         ))),
-        None => Ok(()),
+        None => Ok(effect),
     }
 }
 
@@ -153,6 +167,7 @@ impl Report for Plan {
                 age(self.seconds_expected)
             ),
         }];
+        lines.extend(self.effect.iter().map(|effect| format!("Of each once more: {effect}.")));
         let left_out = &self.left_out;
         for (count, what) in [
             (left_out.without_outcome, "have no outcome yet"),

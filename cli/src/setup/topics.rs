@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn there_is_a_topic_for_each_event_and_four_for_each_consumer() {
         let wanted = wanted("p.", 12);
-        assert_eq!(wanted.len(), 4 + 5 * 4);
+        assert_eq!(wanted.len(), 6 + 5 * 4);
         assert!(wanted.iter().all(|topic| topic.name.starts_with("p.")));
         let named = |name: &str| {
             wanted.iter().find(|topic| topic.name == name).map(|t| (t.partitions, t.retention_ms.as_str()))

@@ -12,8 +12,9 @@ async fn done() -> (Fleet, Ledger) {
     let ledger = Ledger::good(&fleet).await;
     ledger
         .sql(
-            r"INSERT INTO pipeline.declarations (consumer, no_replay)
-              VALUES ('av-scan', NULL), ('webhook-dispatcher', NULL), ('projection-builder', 'its view counts; `docfleet projections rebuild`')",
+            r"INSERT INTO pipeline.declarations (consumer, no_replay, needs_events)
+              VALUES ('av-scan', NULL, false), ('webhook-dispatcher', NULL, false), ('ocr', NULL, true),
+                     ('projection-builder', 'its view counts; `docfleet projections rebuild`', false)",
         )
         .await;
     (fleet, ledger)
@@ -72,9 +73,12 @@ async fn a_window_is_fed_to_one_consumer_under_its_version_and_the_audit_stays_g
 async fn a_consumer_that_can_not_be_fed_again_is_refused_with_what_to_do_instead() {
     let (fleet, ledger) = done().await;
     let before = ledger.everything().await;
-    for (consumer, says) in
-        [("projection-builder", "projections rebuild"), ("dedup", "has not said"), ("nobody", "Is the name right?")]
-    {
+    for (consumer, says) in [
+        ("projection-builder", "projections rebuild"),
+        ("ocr", "needs --emit new"),
+        ("dedup", "has not said"),
+        ("nobody", "Is the name right?"),
+    ] {
         let refused = replay(&fleet, consumer, "v2", &[]).await;
         assert!(refused.code == 2 && refused.stderr.contains(says), "{consumer}: {}", refused.stderr);
     }

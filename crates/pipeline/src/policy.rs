@@ -42,8 +42,11 @@ pub enum Again {
     /// A second effect of an event would be wrong, or nobody has thought about it: why, and what to do instead, for the
     /// operator.
     Refused(&'static str),
-    /// A second effect of the same event, under another logical version, replaces the first one or changes nothing.
-    Repeatable,
+    /// A second effect of the same event, under another logical version, replaces the first one or changes nothing. What
+    /// it does, for the operator: it does so also when no events follow.
+    Repeatable(&'static str),
+    /// So is this one, but others show what it was before: the events that follow must be written. What it does.
+    WithEvents(&'static str),
 }
 
 /// What ends each kind of failure of a consumer. Each handler declares all of it: every default in this field loses
@@ -119,10 +122,16 @@ impl Policy {
         Self { ask_inbox_first: true, work_deadline: deadline, ..self }
     }
 
-    /// This policy, for effects that may happen again under another logical version.
+    /// This policy, for effects that may happen again under another logical version; with what happens then.
     #[must_use]
-    pub const fn repeatable(self) -> Self {
-        Self { again: Again::Repeatable, ..self }
+    pub const fn repeatable(self, effect: &'static str) -> Self {
+        Self { again: Again::Repeatable(effect), ..self }
+    }
+
+    /// This policy, for effects that may happen again if the events that follow are written too; with what happens then.
+    #[must_use]
+    pub const fn repeatable_with_events(self, effect: &'static str) -> Self {
+        Self { again: Again::WithEvents(effect), ..self }
     }
 
     /// This policy, for effects that must not; with what to do instead.
@@ -163,7 +172,7 @@ impl Policy {
         if self.poison == Poisoned::DeadLetterAndHoldKey && !self.is_ordered() {
             return Err(Incoherent::HoldWithoutOrder);
         }
-        if self.again == Again::Repeatable && self.is_ordered() {
+        if !matches!(self.again, Again::Refused(_)) && self.is_ordered() {
             return Err(Incoherent::ReplayInOrder);
         }
         let Exhausted::RetryTopics(tiers) = self.transient else { return Ok(()) };
@@ -203,7 +212,7 @@ mod tests {
         assert_eq!(Policy { work_deadline: Duration::ZERO, ..unordered }.check(), Err(Incoherent::NoDeadline));
         let day = Duration::from_secs(24 * 60 * 60);
         assert_eq!(Policy { work_deadline: day, ..unordered }.check(), Err(Incoherent::LongDeadline(day)));
-        assert_eq!(Policy::ORDERED.repeatable().check(), Err(Incoherent::ReplayInOrder));
+        assert_eq!(Policy::ORDERED.repeatable("x").check(), Err(Incoherent::ReplayInOrder));
         let hold = Poisoned::DeadLetterAndHoldKey;
         assert_eq!(Policy { poison: hold, ..unordered }.check(), Err(Incoherent::HoldWithoutOrder));
         assert_eq!(through(&[]), Err(Incoherent::NoTiers));

@@ -50,6 +50,7 @@ pub(crate) fn logical<'a>(replay: Option<&Replay>, name: &'a str) -> Cow<'a, str
 pub(crate) fn refuse(replay: Option<&Replay>, again: Again) -> Result<(), Failure> {
     match (replay, again) {
         (Some(_), Again::Refused(why)) => Err(Failure::poison("replay-refused", why)),
+        (Some(replay), Again::WithEvents(effect)) if !replay.emits => Err(Failure::poison("replay-refused", effect)),
         _ => Ok(()),
     }
 }
@@ -106,7 +107,10 @@ mod tests {
     #[test]
     fn who_has_not_declared_it_refuses() {
         let replay = record(&[(header::REPLAY, "v2")]).replay();
-        assert!(refuse(replay.as_ref(), Again::Repeatable).is_ok() && refuse(None, Again::Refused("why")).is_ok());
+        assert!(refuse(replay.as_ref(), Again::Repeatable("")).is_ok() && refuse(None, Again::Refused("why")).is_ok());
+        assert!(refuse(replay.as_ref(), Again::WithEvents("")).is_err(), "it is silent");
+        let loud = record(&[(header::REPLAY, "v2"), (header::REPLAY_EMITS, "new")]).replay();
+        assert!(refuse(loud.as_ref(), Again::WithEvents("")).is_ok());
         assert!(
             refuse(replay.as_ref(), Again::Refused("why")).is_err_and(|failure| failure.reason == "replay-refused")
         );

@@ -230,22 +230,28 @@ fn topics_of<H: Handler>(consumer: &str, prefix: &str) -> Vec<String> {
 /// for a database that is away.
 async fn subscribe(setup: &Setup, topics: &[String], again: Again) -> anyhow::Result<()> {
     let retry: crate::RetryConfig = setup.section("retry")?;
-    let no_replay = match again {
-        Again::Repeatable => None,
-        Again::Refused(why) => Some(why),
+    let (no_replay, effect, needs_events) = match again {
+        Again::Repeatable(effect) => (None, Some(effect), false),
+        Again::WithEvents(effect) => (None, Some(effect), true),
+        Again::Refused(why) => (Some(why), None, false),
     };
     let writing = async {
         for waits in 0.. {
             let written = sqlx::query(
                 r"WITH subscribed AS (
                       INSERT INTO pipeline.subscriptions (consumer, topic) SELECT $1, UNNEST($2::text[]) ON CONFLICT DO NOTHING)
-                  INSERT INTO pipeline.declarations AS d (consumer, no_replay) VALUES ($1, $3)
-                  ON CONFLICT (consumer) DO UPDATE SET no_replay = excluded.no_replay, declared_at = clock_timestamp()
-                   WHERE d.no_replay IS DISTINCT FROM excluded.no_replay",
+                  INSERT INTO pipeline.declarations AS d (consumer, no_replay, effect, needs_events) VALUES ($1, $3, $4, $5)
+                  ON CONFLICT (consumer) DO UPDATE
+                      SET no_replay = excluded.no_replay, effect = excluded.effect, needs_events = excluded.needs_events,
+                          declared_at = clock_timestamp()
+                   WHERE (d.no_replay, d.effect, d.needs_events)
+                         IS DISTINCT FROM (excluded.no_replay, excluded.effect, excluded.needs_events)",
             )
             .bind(setup.name)
             .bind(topics)
             .bind(no_replay)
+            .bind(effect)
+            .bind(needs_events)
             .execute(&setup.pool)
             .await;
             let Err(error) = written else { break };

@@ -61,7 +61,9 @@ impl Handler for AvScan {
     type Finding = Option<Finding>;
 
     /// Again, as after a hole in the engine: a verdict is an event, and a second one is a second event.
-    const POLICY: Policy = Policy::UNORDERED.with_costly_work(SCAN_DEADLINE).repeatable();
+    const POLICY: Policy = Policy::UNORDERED
+        .with_costly_work(SCAN_DEADLINE)
+        .never_again("`docfleet rescan` scans documents again, and announces what is found");
 
     async fn work(&self, message: &Message<DocumentUploaded>, context: &WorkContext) -> Outcome<Option<Finding>> {
         let blobs = &self.scanner.blobs;

@@ -196,7 +196,9 @@ impl Handler for Ocr {
     type Finding = Finding;
 
     /// Again, as after a better engine: the text is written to the same place.
-    const POLICY: Policy = Policy::UNORDERED.with_costly_work(WORK_DEADLINE).repeatable();
+    const POLICY: Policy = Policy::UNORDERED
+        .with_costly_work(WORK_DEADLINE)
+        .repeatable_with_events("texts are read and stored anew, in the place of those that are shown");
 
     async fn work(&self, message: &Message<DocumentDeduplicated>, context: &WorkContext) -> Outcome<Finding> {
         let event = &message.event;

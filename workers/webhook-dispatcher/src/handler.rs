@@ -41,7 +41,7 @@ impl Handler for WebhookDispatcher {
     type Finding = Announcement;
 
     /// Again, as for a subscription that came later: a delivery that is there stays as it is.
-    const POLICY: Policy = Policy::UNORDERED.repeatable();
+    const POLICY: Policy = Policy::UNORDERED.repeatable("partners are told once more, under new ids");
 
     async fn work(&self, message: &Message<DocumentEvent>, _context: &WorkContext) -> Outcome<Announcement> {
         Announcement::of(&message.meta, &message.event, message.traceparent.clone()).poison("unspeakable")

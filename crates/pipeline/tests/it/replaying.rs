@@ -24,7 +24,7 @@ impl Handler for Reader {
     type In = Counted;
     type Finding = ();
 
-    const POLICY: Policy = Unordered::POLICY.repeatable();
+    const POLICY: Policy = Unordered::POLICY.repeatable("a line is written once more");
 
     async fn work(&self, _: &Message<Counted>, _: &WorkContext) -> Outcome<()> {
         if self.sick.load(Ordering::SeqCst) { Err(Failure::transient("asked-to", "sick")) } else { Ok(()) }

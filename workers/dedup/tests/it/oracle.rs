@@ -76,7 +76,7 @@ fn what_libmagic_calls_a_program_a_page_or_an_archive_is_never_accepted() {
         b"\x1f\x8b\x08\0\0\0\0\0\0\x03",
         b"7z\xbc\xaf\x27\x1c\0\x04",
         b"Rar!\x1a\x07\x01\0",
-        b"BZh91AY&SY",
+        b"BZh91AY&SY\x17\x72\x45\x38\x50\x90\0\0\0\0",
         b"\xfd7zXZ\0\0\x04",
         b"\xca\xfe\xba\xbe\0\0\0\x34",
         b"OggS\0\x02",
