@@ -61,11 +61,18 @@ CREATE FUNCTION views.may_be_in(languages text, code text) RETURNS boolean LANGU
     SELECT languages IS NULL OR code = ANY (string_to_array(languages, '+'))
 $$;
 
+-- What PostgreSQL's parser takes in time that grows with the length. It begins a long token anew at each `_ ~ / - . @` in it, so
+-- a token without an end costs the square of its length; it looks for the end of a tag or comment through all that follows, also
+-- through blanks. So tokens end after 64 characters, and nothing begins a tag.
+CREATE FUNCTION views.parseable(content text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT regexp_replace(translate(content, '<', ' '), '(\S{64})(?=\S)', '\1 ', 'g')
+$$;
+
 -- The words as they stand, and their stems. PostgreSQL keeps a megabyte of different words at most: of a text with more the
 -- beginning is kept.
 CREATE FUNCTION views.search_of(languages text, content text) RETURNS tsvector LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    part text := content;
+    part text := views.parseable(content);
 BEGIN
     LOOP
         BEGIN
@@ -81,8 +88,15 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Whether the index can look `q` up: a query of words that are not wanted, and of nothing else, reads all documents. So does one
+-- that is left of others when the words that a language takes for noise are gone.
+CREATE FUNCTION views.can_be_looked_up(q tsquery) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT querytree(q) NOT IN ('', 'T')
+$$;
+
 -- Documents of a tenant with the words of `q`, as people write them for search engines, and how well they fit. Of a word that
--- more have, the thousand newest: each of them is read for its rank.
+-- more have, the thousand newest: each of them is read for its rank. None whose content is not given out: to be found tells what
+-- it says.
 --
 -- Each language's words are looked for in documents that may be in it, so that a word that is not wanted is not let in by
 -- another language's stem.
@@ -93,16 +107,24 @@ DECLARE
     german  tsquery := websearch_to_tsquery('pg_catalog.german', q);
     english tsquery := websearch_to_tsquery('pg_catalog.english', q);
 BEGIN
+    -- An empty query fits nothing.
+    plain := CASE WHEN views.can_be_looked_up(plain) THEN plain ELSE ''::tsquery END;
+    german := CASE WHEN views.can_be_looked_up(german) THEN german ELSE ''::tsquery END;
+    english := CASE WHEN views.can_be_looked_up(english) THEN english ELSE ''::tsquery END;
     RETURN QUERY
     SELECT c.document_id,
            greatest(ts_rank(c.search, plain), CASE WHEN views.may_be_in(c.language, 'deu') THEN ts_rank(c.search, german) END,
                     CASE WHEN views.may_be_in(c.language, 'eng') THEN ts_rank(c.search, english) END)
-      FROM (SELECT v.document_id, v.search, v.language
+      FROM (SELECT v.document_id, v.search, v.language, v.blob_key
               FROM views.document_view v
              WHERE v.tenant = of_tenant
                AND (v.search @@ plain
                     OR (views.may_be_in(v.language, 'deu') AND v.search @@ german)
                     OR (views.may_be_in(v.language, 'eng') AND v.search @@ english))
+               -- As document-api gives out the content itself.
+               AND v.verdict = 'clean' AND v.dedup_outcome IN ('unique', 'duplicate')
              ORDER BY v.uploaded_at DESC NULLS LAST
-             LIMIT 1000) c;
+             LIMIT 1000) c
+     -- Behind the limit: it costs each document a look.
+     WHERE coalesce(documents.newest_verdict(c.document_id, of_tenant, c.blob_key), 'clean') = 'clean';
 END $$;

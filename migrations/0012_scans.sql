@@ -32,3 +32,13 @@ CREATE INDEX scans_by_age ON documents.scans (first_scanned_at DESC, document_id
 CREATE INDEX scans_requested ON documents.scans (first_scanned_at DESC) WHERE requested AND verdict = 'clean';
 -- The other documents with the same content, when one of them turns out infected.
 CREATE INDEX scans_by_blob ON documents.scans (blob_key) WHERE verdict = 'clean';
+-- Whether a content is known to be infected: it closes every document of the tenant that has it.
+CREATE INDEX scans_infected_by_blob ON documents.scans (blob_key) WHERE verdict = 'infected';
+
+-- The word that closes a document: its own verdict, or `infected` as soon as another document of the tenant with the same bytes is.
+-- NULL without a row.
+CREATE FUNCTION documents.newest_verdict(of_document uuid, of_tenant text, of_blob_key text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM documents.scans i
+                              WHERE i.blob_key = of_blob_key AND i.tenant = of_tenant AND i.verdict = 'infected') THEN 'infected'
+                ELSE (SELECT s.verdict FROM documents.scans s WHERE s.document_id = of_document) END
+$$;

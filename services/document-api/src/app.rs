@@ -19,6 +19,8 @@ use crate::{
 
 /// Each holds some 100 MB for a document with as many words as are kept.
 const CONVERSIONS_MAX: usize = 4;
+/// Each takes a connection and a core of the database.
+const SEARCHES_MAX: usize = 4;
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -35,8 +37,9 @@ pub struct App {
     pub(crate) api: Arc<ApiConfig>,
     pub(crate) webhooks: WebhooksConfig,
     pub(crate) upload_slots: Arc<Semaphore>,
-    /// Layouts that are in memory at once, to be given out in another form.
+    /// Layouts, and what was made of them, that are in memory at once.
     pub(crate) conversions: Arc<Semaphore>,
+    pub(crate) searches: Arc<Semaphore>,
     /// Uploads run here: they outlive the connection they came on, to tidy up after themselves.
     pub(crate) uploads: TaskTracker,
 }
@@ -58,6 +61,7 @@ impl App {
             erasure: Arc::new(settings.section("erasure")?),
             region: region.into(),
             conversions: Arc::new(Semaphore::new(CONVERSIONS_MAX)),
+            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
             upload_slots: Arc::new(Semaphore::new(api.uploads_max)),
             api: Arc::new(api),
             webhooks: settings.section("webhooks")?,

@@ -43,7 +43,7 @@ kinds! {
     InvalidPage, 400, "invalid-page", "Invalid page",
         "page is a whole number from 1, page_size one from 1 to 200, at most 1000000 rows can be skipped, and there are no other parameters.";
     InvalidSearch, 400, "invalid-search", "Invalid search",
-        "q has at most 200 characters and 16 words, and at least one letter or digit.";
+        "q has at most 200 characters and 16 words, and a word to look for: only words that are not wanted (-word), also as one side of `or`, are not searched for.";
     InvalidIdempotencyKey, 400, "invalid-idempotency-key", "Invalid Idempotency-Key",
         "Idempotency-Key is given once and has 1 to 255 visible ASCII characters.";
     InvalidMultipart, 400, "invalid-multipart", "Invalid multipart body",
@@ -76,7 +76,7 @@ kinds! {
     InvalidWebhook, 422, "invalid-webhook", "Invalid webhook", "The subscription can not be accepted as it is.";
     Internal, 500, "internal", "Internal error", "Something is wrong on our side. The request id finds it in the logs.";
     Unavailable, 503, "unavailable", "Unavailable", "Something that the service depends on is away; try again later.";
-    Busy, 503, "busy", "Busy", "As many uploads are running as are allowed; try again a little later.";
+    Busy, 503, "busy", "Busy", "As many uploads, or searches, are running as are allowed; try again a little later.";
     TimedOut, 503, "timed-out", "Timed out", "The answer took too long; try again later.";
 }
 

@@ -36,8 +36,12 @@ async fn found(
     search: &Search,
     request: PageRequest,
 ) -> Result<Json<Page<Document>>, Problem> {
-    let rows = DocumentRow::found(&app.pool, tenant, search, request).await?;
-    let total = search.count(&app.pool, tenant).await?;
+    let ids = search.run(app, tenant).await?;
+    let (skipped, taken) = (usize::try_from(request.offset()), usize::try_from(request.limit()));
+    let of_page: Vec<_> =
+        ids.iter().copied().skip(skipped.unwrap_or(usize::MAX)).take(taken.unwrap_or_default()).collect();
+    let rows = DocumentRow::all_of(&app.pool, tenant, &of_page).await?;
     let items = rows.into_iter().map(Document::from).collect();
+    let total = i64::try_from(ids.len()).unwrap_or(i64::MAX);
     Ok(Json(Page::found(items, request, total, UPLOAD_PATH, Some(search.as_str()))))
 }

@@ -153,6 +153,8 @@ impl From<DocumentRow> for Document {
     fn from(row: DocumentRow) -> Self {
         let (state, finished_at) = state_of(&row);
         let links = Links::of(&row);
+        // Of the text, so it is shown when the text is given out.
+        let excerpt = row.content_opened().is_ok().then_some(row.excerpt).flatten();
         Self {
             id: row.id,
             tenant: row.tenant,
@@ -186,7 +188,7 @@ impl From<DocumentRow> for Document {
                 pages: row.pages.map(|pages| pages.0).unwrap_or_default(),
                 language: row.language,
                 confidence: row.confidence,
-                excerpt: row.excerpt,
+                excerpt,
                 engine: row.text_engine,
                 unread: row.unread.map(|unread| unread.0).unwrap_or_default(),
                 mrz: row.mrz,
@@ -212,11 +214,13 @@ fn state_of(row: &DocumentRow) -> (State, Option<OffsetDateTime>) {
 }
 
 /// The entity tag: it changes with everything that the representation shows. The deliveries are counted in, as they
-/// change without an event of the document.
+/// change without an event of the document. So is av-scan's word, when it closes a document that the view has open.
 pub(super) fn etag_of(row: &DocumentRow) -> String {
+    let closed =
+        if row.verdict.as_deref() == Some("clean") && row.not_found_infected().is_err() { "-closed" } else { "" };
     if row.pending + row.delivered + row.failed == 0 {
-        format!("\"v{}\"", row.version)
+        format!("\"v{}{closed}\"", row.version)
     } else {
-        format!("\"v{}-{}.{}.{}\"", row.version, row.pending, row.delivered, row.failed)
+        format!("\"v{}-{}.{}.{}{closed}\"", row.version, row.pending, row.delivered, row.failed)
     }
 }

@@ -3,8 +3,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::search::Search;
-use crate::{database::Pool, page::PageRequest, problem::Kind, tenant::Tenant};
+use crate::{database::Pool, problem::Kind, tenant::Tenant};
 
 /// A document with what its view and its deliveries say: all that there is to show.
 #[derive(Debug, sqlx::FromRow)]
@@ -20,7 +19,7 @@ pub(super) struct DocumentRow {
     /// 0 when the view does not know the document yet.
     pub version: i64,
     pub verdict: Option<String>,
-    /// av-scan's own word, which may be newer than the view's.
+    /// av-scan's own word, which may be newer than the view's: of the document, or of another with the same bytes.
     pub newest_verdict: Option<String>,
     pub signature: Option<String>,
     pub scan_reason: Option<String>,
@@ -61,7 +60,7 @@ macro_rules! select_documents {
         concat!(
             r"SELECT d.id, d.tenant, d.region, d.file_name, d.size_bytes, d.declared_mime, d.blob_key, d.created_at,
                      coalesce(v.version, 0) AS version,
-                     v.verdict, s.verdict AS newest_verdict, v.signature, v.scan_reason, v.engine, v.scanned_at,
+                     v.verdict, documents.newest_verdict(d.id, d.tenant, d.blob_key) AS newest_verdict, v.signature, v.scan_reason, v.engine, v.scanned_at,
                      v.dedup_outcome, v.duplicate_of, v.refused_reason, v.sha256, v.mime, v.deduplicated_at,
                      v.text_outcome, v.text_reason, v.pages, v.page_count, v.language, v.confidence, v.text_key,
                      v.excerpt, v.read_at, v.text_engine, v.unread, v.mrz, v.layout_key, v.searchable_key,
@@ -70,7 +69,6 @@ macro_rules! select_documents {
             $from,
             r" AS d
                 LEFT JOIN views.document_view v ON v.document_id = d.id
-                LEFT JOIN documents.scans s ON s.document_id = d.id
                CROSS JOIN LATERAL (
                      SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
                             count(*) FILTER (WHERE status = 'delivered') AS delivered,
@@ -99,20 +97,14 @@ impl DocumentRow {
         sqlx::query_as(SQL).bind(tenant.as_str()).bind(limit).bind(offset).fetch_all(pool).await
     }
 
-    /// The documents whose text has the words, the best first; see [`Search`].
-    pub async fn found(
-        pool: &Pool,
-        tenant: &Tenant,
-        search: &Search,
-        page: PageRequest,
-    ) -> Result<Vec<Self>, sqlx::Error> {
+    /// These documents of the tenant, in this order.
+    pub async fn all_of(pool: &Pool, tenant: &Tenant, ids: &[Uuid]) -> Result<Vec<Self>, sqlx::Error> {
         const SQL: &str = select_documents!(
-            "(SELECT d.*, h.rank FROM views.hits($1, $2) h JOIN documents.documents d ON d.id = h.document_id AND d.tenant = $1
-               ORDER BY h.rank DESC, d.created_at DESC, d.id LIMIT $3 OFFSET $4)",
-            "d.rank DESC, d.created_at DESC, d.id"
+            "(SELECT d.*, u.nth FROM UNNEST($2::uuid[]) WITH ORDINALITY AS u (id, nth) JOIN documents.documents d USING (id)
+               WHERE d.tenant = $1)",
+            "d.nth"
         );
-        let found = sqlx::query_as(SQL).bind(tenant.as_str()).bind(search.as_str());
-        found.bind(page.limit()).bind(page.offset()).fetch_all(pool).await
+        sqlx::query_as(SQL).bind(tenant.as_str()).bind(ids).fetch_all(pool).await
     }
 
     /// Whether the content may be given out, else why not. Only the explicit words of both, the engine and dedup, open
@@ -128,8 +120,8 @@ impl DocumentRow {
     }
 
     /// Whether what was made of the content may be given out: not once av-scan, or the view of it, takes the word `clean`
-    /// back. av-scan's own table is asked too, since an infection that is found later closes a document at once, and the
-    /// view hears of it by an event. That table only closes: what opens is the view's.
+    /// back. av-scan's own table is asked too, since an infection that is found later closes a document at once, and all of
+    /// the tenant's with the same bytes, and the view hears of it by an event. That table only closes: what opens is the view's.
     pub fn not_found_infected(&self) -> Result<(), Kind> {
         let words = [&self.verdict, &self.newest_verdict];
         if words.into_iter().flatten().all(|word| word == "clean") { Ok(()) } else { Err(Kind::NotClean) }

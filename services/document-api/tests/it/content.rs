@@ -136,6 +136,31 @@ async fn a_document_that_turns_out_infected_is_closed_before_the_view_knows() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_known_to_be_infected_are_closed_under_every_document_of_the_tenant() {
+    const SCAN: &str = r"INSERT INTO documents.scans (document_id, tenant, region, blob_key, size_bytes, verdict, engine,
+                                                      database, database_number, event_id)
+        SELECT id, tenant, region, blob_key, 1, 'clean', 'ClamAV', '1', 1, id FROM documents.documents WHERE id = $1";
+    let service = Service::start().await;
+    let (first, sibling) = (service.accepted("a.pdf", b"same").await, service.accepted("b.pdf", b"same").await);
+    let other = service.accepted("c.pdf", b"other").await;
+    for id in [first, sibling, other] {
+        service.sql(OPENED, id).await;
+        service.sql(SCAN, id).await;
+        assert_eq!(service.get(&format!("/v1/documents/{id}/content")).await.status, 200);
+    }
+    let open = service.get(&format!("/v1/documents/{sibling}")).await;
+    service.sql("UPDATE documents.scans SET verdict = 'infected' WHERE document_id = $1", first).await;
+    for id in [first, sibling] {
+        service.get(&format!("/v1/documents/{id}/content")).await.problem(409, "not-clean");
+    }
+    assert_eq!(service.get(&format!("/v1/documents/{other}/content")).await.status, 200);
+    // Its representation changed without an event: a client that kept it gets the new one.
+    let again = service.request(Method::GET, &format!("/v1/documents/{sibling}"));
+    let closed = send(again.header("if-none-match", open.header("etag"))).await;
+    assert_eq!((closed.status.as_u16(), &closed.json()["links"]["content"]), (200, &serde_json::Value::Null));
+}
+
+#[tokio::test]
 async fn a_blob_that_is_gone_is_our_failure() {
     let service = Service::start().await;
     let path = viewed(&service, Some("clean"), Some("unique")).await;

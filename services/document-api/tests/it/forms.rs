@@ -36,6 +36,7 @@ async fn all_forms_are_linked_and_given_out_and_on_record() {
     let service = Service::start().await;
     let (id, path) = read(&service).await;
     let document = service.get(&path).await.json();
+    assert_eq!(document["text"]["excerpt"], "eins");
     for (link, form) in [("pages", "pages"), ("hocr", "hocr"), ("searchable_pdf", "searchable.pdf"), ("text", "text")] {
         let at = document["links"][link].as_str().unwrap();
         assert_eq!(at, format!("{path}/{form}"));
@@ -121,8 +122,10 @@ async fn what_is_not_opened_is_not_given_out_in_any_form() {
         for form in ["text", "pages", "pages/1/text", "hocr", "searchable.pdf"] {
             service.get(&format!("{path}/{form}")).await.problem(409, slug);
         }
-        let links = &service.get(&path).await.json()["links"];
+        let document = service.get(&path).await.json();
+        let links = &document["links"];
         assert!(["text", "pages", "hocr", "searchable_pdf"].iter().all(|form| links[form].is_null()), "{links}");
+        assert!(document["text"].is_object() && document["text"]["excerpt"].is_null(), "{}", document["text"]);
     }
 }
 

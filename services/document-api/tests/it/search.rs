@@ -15,8 +15,9 @@ async fn indexed(service: &Service, name: &str, language: Option<&str>, text: &s
 
 async fn index(service: &Service, id: Uuid, tenant: &str, language: Option<&str>, text: &str) {
     sqlx::query(
-        r"INSERT INTO views.document_view (document_id, tenant, region, version, updated_at, uploaded_at, language, search)
-          VALUES ($1, $2, 'eu-test', 4, now(), clock_timestamp(), $3, views.search_of($3, $4))",
+        r"INSERT INTO views.document_view
+              (document_id, tenant, region, version, updated_at, uploaded_at, verdict, dedup_outcome, language, search)
+          VALUES ($1, $2, 'eu-test', 4, now(), clock_timestamp(), 'clean', 'unique', $3, views.search_of($3, $4))",
     )
     .bind(id)
     .bind(tenant)
@@ -95,9 +96,7 @@ async fn nothing_of_another_tenant_is_found() {
 async fn hostile_searches_are_answered_or_refused() {
     let service = Service::start().await;
     indexed(&service, "a", None, "Robert'); DROP TABLE documents;--").await;
-    for q in
-        ["'); DROP TABLE x;--", "a & | ! <-> :* ((", "%00x", "a:b:c:d", "-a", "or or or", "\"unclosed", "ﬀ\u{202e}"]
-    {
+    for q in ["'); DROP TABLE x;--", "a & | ! <-> :* ((", "%00x", "a:b:c:d", "or or or", "\"unclosed", "ﬀ\u{202e}"] {
         found(&service, q).await;
     }
     let long = "x".repeat(201);
@@ -107,6 +106,11 @@ async fn hostile_searches_are_answered_or_refused() {
     });
     for q in ["", "+", "%5C", "%22%22", "a%00", &long, &many] {
         service.get(&format!("/v1/documents?q={q}")).await.problem(400, "invalid-search");
+    }
+    // Words that are not wanted, and nothing to look for: these would read all documents.
+    for q in ["-zzz", "-a%20-b", "a%20or%20-b", "-%22a%20b%22"] {
+        let detail = service.get(&format!("/v1/documents?q={q}")).await.problem(400, "invalid-search");
+        assert!(detail.contains("-word"), "{detail}");
     }
     service.get("/v1/documents?q=a&q=b").await.problem(400, "invalid-page");
     service.get("/v1/documents?q=a&limit=1").await.problem(400, "invalid-page");
@@ -145,4 +149,49 @@ async fn a_search_uses_the_index_of_tenant_and_words() {
     .await
     .unwrap();
     assert!(plan.iter().any(|line| line.contains("document_view_search")), "{plan:#?}");
+}
+
+/// In English the first word is noise: without it only words are left that are not wanted.
+#[tokio::test]
+async fn words_that_are_noise_do_not_let_everything_in() {
+    let service = Service::start().await;
+    indexed(&service, "german", Some("deu"), "die the Rechnung").await;
+    indexed(&service, "english", Some("eng"), "nothing of that").await;
+    assert_eq!(found(&service, "the -invoice").await, ["german"]);
+}
+
+#[tokio::test]
+async fn documents_that_are_not_given_out_are_not_found() {
+    const SCAN: &str = r"INSERT INTO documents.scans (document_id, tenant, region, blob_key, size_bytes, verdict, engine,
+                                                      database, database_number, event_id)
+        SELECT id, tenant, region, blob_key, 1, 'infected', 'ClamAV', '1', 1, id FROM documents.documents WHERE id = $1";
+    let service = Service::start().await;
+    let id = indexed(&service, "a", Some("eng"), "secret plans").await;
+    assert_eq!(found(&service, "secret").await, ["a"]);
+    for columns in ["verdict = 'infected'", "verdict = NULL", "verdict = 'clean', dedup_outcome = 'refused'"] {
+        let statement = format!("UPDATE views.document_view SET {columns} WHERE document_id = $1");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).execute(&service.pool).await.unwrap();
+        assert_eq!(found(&service, "secret").await, Vec::<String>::new(), "{columns}");
+    }
+    service.sql("UPDATE views.document_view SET dedup_outcome = 'unique' WHERE document_id = $1", id).await;
+    assert_eq!(found(&service, "secret").await, ["a"]);
+    service.sql(SCAN, id).await;
+    assert_eq!(found(&service, "secret").await, Vec::<String>::new(), "av-scan's own word");
+}
+
+#[tokio::test]
+async fn few_searches_run_at_once_and_none_for_long() {
+    let service = Service::start().await;
+    indexed(&service, "a", Some("eng"), "secret plans").await;
+    let mut locked = service.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE views.document_view IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    let answers = futures::future::join_all((0..12).map(|_| service.get("/v1/documents?q=secret"))).await;
+    for answer in &answers {
+        let busy = answer.json()["type"] == "/problems/busy";
+        answer.problem(503, if busy { "busy" } else { "timed-out" });
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    assert!(answers.iter().any(|answer| answer.json()["type"] == "/problems/busy"));
+    locked.rollback().await.unwrap();
+    assert_eq!(found(&service, "secret").await, ["a"]);
 }

@@ -1,7 +1,7 @@
 use docfleet_blobs::Blobs;
 use docfleet_events::DocumentEvent;
 use futures::future::try_join_all;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{Error, read::Facts};
@@ -56,7 +56,40 @@ async fn of_blobs(connection: &mut PgConnection, table: Table, facts: &Facts, bl
     Ok(())
 }
 
+/// A text that PostgreSQL refuses, or needs too long for, is left out: it must not stop the others for ever.
 async fn write(connection: &mut PgConnection, table: Table, texts: &[(Uuid, String)]) -> Result<(), Error> {
+    if within_savepoint(connection, table, texts).await? {
+        return Ok(());
+    }
+    for text in texts {
+        if !within_savepoint(connection, table, std::slice::from_ref(text)).await? {
+            tracing::warn!(document_id = %text.0, "a text can not be searched: PostgreSQL does not index it");
+        }
+    }
+    Ok(())
+}
+
+/// False when it failed for what the texts are; then nothing was written.
+async fn within_savepoint(
+    connection: &mut PgConnection,
+    table: Table,
+    texts: &[(Uuid, String)],
+) -> Result<bool, sqlx::Error> {
+    let mut savepoint = connection.begin().await?;
+    match index_texts(&mut savepoint, table, texts).await {
+        Ok(()) => savepoint.commit().await.map(|()| true),
+        Err(error) if is_of_the_text(&error) => savepoint.rollback().await.map(|()| false),
+        Err(error) => Err(error),
+    }
+}
+
+/// SQLSTATE: data that is refused, a limit of the program, a statement that took too long.
+fn is_of_the_text(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|refused| refused.code()).unwrap_or_default();
+    code.starts_with("22") || code.starts_with("54") || code == "57014"
+}
+
+async fn index_texts(connection: &mut PgConnection, table: Table, texts: &[(Uuid, String)]) -> Result<(), sqlx::Error> {
     if texts.is_empty() {
         return Ok(());
     }
@@ -65,7 +98,7 @@ async fn write(connection: &mut PgConnection, table: Table, texts: &[(Uuid, Stri
             FROM (SELECT DISTINCT ON (document_id) document_id, content
                     FROM UNNEST($1::uuid[], $2::text[]) WITH ORDINALITY AS t (document_id, content, nth)
                    ORDER BY document_id, nth DESC) AS u
-           WHERE v.document_id = u.document_id"
+           WHERE v.document_id = u.document_id AND v.erased_at IS NULL AND v.text_key IS NOT NULL"
     )))
     .bind(texts.iter().map(|(id, _)| *id).collect::<Vec<_>>())
     .bind(texts.iter().map(|(_, text)| text.replace('\0', "\u{fffd}")).collect::<Vec<_>>())

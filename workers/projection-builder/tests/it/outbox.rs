@@ -1,7 +1,7 @@
 use docfleet_blobs::{Blobs, BlobsConfig, text_key};
 use docfleet_events::{
-    DocumentDeduplicated, DocumentEvent, DocumentInfectionFound, DocumentTextExtracted, DocumentUploaded,
-    DocumentVirusScanned, EventMeta,
+    DocumentDeduplicated, DocumentErased, DocumentEvent, DocumentInfectionFound, DocumentTextExtracted,
+    DocumentUploaded, DocumentVirusScanned, EventMeta,
 };
 use docfleet_outbox::{Draft, Input, Outbox, Registry, RegistryConfig, codec};
 use docfleet_testkit::{Database, Servers};
@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::facts::{found_infected, read_its_own, story};
+use crate::facts::{erased, found_infected, read_its_own, story};
 
 /// A database whose view is built as the worker does it, from events of a real outbox.
 pub struct Fleet {
@@ -35,6 +35,7 @@ impl Fleet {
         registry.pin::<DocumentDeduplicated>().await.unwrap();
         registry.pin::<DocumentTextExtracted>().await.unwrap();
         registry.pin::<DocumentInfectionFound>().await.unwrap();
+        registry.pin::<DocumentErased>().await.unwrap();
         let outbox = Outbox::new(registry.clone(), "");
         let directory = tempfile::tempdir().unwrap();
         let blobs =
@@ -59,9 +60,17 @@ impl Fleet {
 
     /// That this document, of [`write`](Self::write), turned out infected.
     pub async fn write_infection(&self, id: Uuid) {
+        self.write_event(found_infected(id, 5).event).await;
+    }
+
+    /// That this document, of [`write`](Self::write), was erased. Its text is still there.
+    pub async fn write_erasure(&self, id: Uuid) {
+        self.write_event(erased(id, 5).event).await;
+    }
+
+    async fn write_event(&self, event: DocumentEvent) {
         let mut transaction = self.pool.begin().await.unwrap();
-        let found = draft(found_infected(id, 5).event);
-        self.outbox.append(&mut transaction, vec![found]).await.unwrap();
+        self.outbox.append(&mut transaction, vec![draft(event)]).await.unwrap();
         transaction.commit().await.unwrap();
     }
 
@@ -162,7 +171,6 @@ fn draft(event: DocumentEvent) -> Draft {
         DocumentEvent::VirusScanned(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::Deduplicated(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::InfectionFound(event) => Draft::first(event, tenant, region, None),
-        DocumentEvent::Erased(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::TextExtracted(event) => Draft::first(event, tenant, region, None),
     }
 }

@@ -189,6 +189,46 @@ async fn a_rebuild_makes_the_search_anew_from_the_texts() {
 }
 
 #[tokio::test]
+async fn a_rebuild_does_not_fill_an_erased_row_whose_text_is_still_there() {
+    let fleet = Fleet::fresh().await;
+    let ids = fleet.write(12).await;
+    fleet.write_erasure(ids[3]).await;
+    fleet.settle_all().await;
+    let (build, builder) = (fleet.ask(false).await, fleet.builder());
+    reaches(&fleet, &builder, build, "ready").await;
+    let words = "SELECT count(*) FROM views.document_view_standby WHERE erased_at IS NOT NULL AND search IS NOT NULL";
+    assert_eq!(fleet.number(words).await, 0);
+    assert_eq!(fleet.compared(build).await, (12, 0, true));
+    assert!(fleet.blobs.head(&docfleet_blobs::text_key("acme", ids[3]), 1).await.is_ok(), "its text is there");
+}
+
+#[tokio::test]
+async fn a_text_that_postgresql_does_not_index_does_not_stop_a_rebuild() {
+    let fleet = Fleet::fresh().await;
+    let ids = fleet.write(12).await;
+    fleet.settle_all().await;
+    // What was applied just now is copied from the live view at the switch.
+    fleet.sql("UPDATE pipeline.inbox SET settled_at = settled_at - interval '1 min'").await;
+    fleet.blobs.put(&docfleet_blobs::text_key("acme", ids[5]), "unheard of".into()).await.unwrap();
+    fleet
+        .sql(
+            r"CREATE OR REPLACE FUNCTION views.search_of(languages text, content text) RETURNS tsvector LANGUAGE plpgsql AS $$
+              BEGIN
+                  IF content LIKE 'unheard of%' THEN
+                      RAISE EXCEPTION 'too slow' USING ERRCODE = 'query_canceled';
+                  END IF;
+                  RETURN to_tsvector('german', content) || to_tsvector('english', content);
+              END $$",
+        )
+        .await;
+    let (build, builder) = (fleet.ask(false).await, fleet.builder());
+    reaches(&fleet, &builder, build, "ready").await;
+    fleet.want("switch").await;
+    reaches(&fleet, &builder, build, "switched").await;
+    assert_eq!(fleet.number(FOUND).await, 11);
+}
+
+#[tokio::test]
 async fn only_the_documents_own_text_in_our_region_is_taken() {
     let fleet = Fleet::fresh().await;
     let ids = fleet.write(1).await;

@@ -1,7 +1,7 @@
 use docfleet_events::ScanVerdict;
 use docfleet_testkit::Database;
 use projection_builder::{
-    Table,
+    Table, text,
     view::{Fact, apply},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -99,6 +99,23 @@ async fn of_an_erased_document_the_row_keeps_ids_only_whatever_comes_late() {
                 json!({"tenant": "acme", "region": "eu", "version": 5, "erased_at": "1970-01-01T00:05:00+00:00"});
             assert_eq!(Value::Object(left), expected, "erased as number {place}, in one batch: {together}");
         }
+    }
+}
+
+/// As long as texts that are searched are. A parser that needs the square of the length needs hours for each.
+#[tokio::test]
+async fn a_text_without_blanks_is_indexed_before_the_statement_times_out() {
+    let pool = Database::fresh().await.pool();
+    let mut transaction = pool.begin().await.unwrap();
+    sqlx::query("SET LOCAL statement_timeout = '15s'").execute(&mut *transaction).await.unwrap();
+    for unit in
+        ["a_", "a-", "a-a.", "a/", "a@", "~a", "-1", "./", "\u{e4}-", "\u{a0}a_", "<a ", "<!-- ", "<a b='", "&#1"]
+    {
+        let text = unit.repeat(text::SEARCHED_BYTES_MAX as usize / unit.len());
+        let owned = read(Uuid::now_v7(), 4, "Dear all");
+        apply(&mut transaction, Table::LIVE, &[Fact { text: Some(&text), ..owned.fact() }])
+            .await
+            .unwrap_or_else(|error| panic!("{unit}: {error}"));
     }
 }
 
