@@ -47,7 +47,7 @@ impl Document {
         let (bytes, points) = match self {
             Self::Pdf(pdf) => pdf.draw(number, config).map(|(bytes, points)| (bytes, Some(points)))?,
             Self::Picture(bytes) => (bytes.clone(), None),
-            Self::Tiff(tiff) => (tiff.page(number, config.image_pixels_max)?.into(), None),
+            Self::Tiff(tiff) => (tiff.page(number, config.image_pixels_max)?, None),
             Self::Text(_) => return Err(Unreadable::UnsupportedType.into()),
         };
         Ok(drawing::page(bytes, layout, points, config)?)

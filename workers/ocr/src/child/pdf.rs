@@ -37,7 +37,7 @@ struct Size {
 impl Size {
     /// Width and height as one sees them.
     fn shown(self) -> (f64, f64) {
-        if self.rotation % 180 == 0 { (self.width, self.height) } else { (self.height, self.width) }
+        if self.rotation.is_multiple_of(180) { (self.width, self.height) } else { (self.height, self.width) }
     }
 }
 

@@ -102,6 +102,7 @@ fn on_white_paper(picture: DynamicImage) -> image::GrayImage {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

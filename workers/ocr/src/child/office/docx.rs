@@ -14,7 +14,7 @@ pub fn text(package: &mut Package<'_>, bytes_max: usize) -> Result<String, Unrea
     names.sort_unstable();
     let beside = |start: &str| -> Vec<String> {
         let start = format!("{folder}/{start}");
-        let is_part = |name: &&String| name.strip_prefix(&start).is_some_and(|rest| is_numbered_xml(rest));
+        let is_part = |name: &&String| name.strip_prefix(&start).is_some_and(is_numbered_xml);
         names.iter().filter(is_part).cloned().collect()
     };
     let parts = [beside("header"), vec![main.clone()], beside("footnotes"), beside("endnotes"), beside("footer")];

@@ -1,6 +1,6 @@
-use std::io::{BufReader, Cursor, Read, Take};
+use std::io::{BufReader, Cursor, Read};
 
-use zip::{ZipArchive, read::ZipFile, result::ZipError};
+use zip::{ZipArchive, result::ZipError};
 
 use crate::Unreadable;
 
@@ -22,9 +22,6 @@ pub struct Package<'a> {
     archive: ZipArchive<Cursor<&'a [u8]>>,
     left: u64,
 }
-
-/// A part while it is read: what is beyond its bound is an end that XML does not expect.
-pub type Part<'a> = BufReader<Take<ZipFile<'a, Cursor<&'a [u8]>>>>;
 
 impl<'a> Package<'a> {
     pub fn open(bytes: &'a [u8]) -> Result<Self, Unreadable> {

@@ -72,6 +72,7 @@ fn on_grid(points: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const A4: Size = Size { width: 595.0, height: 842.0, rotation: 0 };
