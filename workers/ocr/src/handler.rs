@@ -108,7 +108,7 @@ impl Ocr {
         };
         // The document is fetched when a child is free, so that no more documents are in memory than children.
         let latest = context.deadline - self.config.document_time_max - STORE_TIME;
-        let lease = timeout_at(latest, self.engine.lease())
+        let lease = timeout_at(latest, self.engine.lease(&meta.tenant))
             .await
             .unavailable("engine-busy")?
             .unavailable("engine-unavailable")?;
