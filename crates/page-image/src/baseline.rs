@@ -84,6 +84,7 @@ fn concentration(points: &[(f64, f64)], degrees: f64, place: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// Lines of letters as in prose: some rise, few hang.

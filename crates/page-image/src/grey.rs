@@ -160,6 +160,7 @@ impl Grey {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn two_by_three() -> Grey {

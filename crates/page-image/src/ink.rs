@@ -54,6 +54,7 @@ fn add(columns: &mut [u32], row: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

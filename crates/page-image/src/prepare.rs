@@ -61,6 +61,7 @@ mod tests {
             second_turn: Turn::Half,
             skew: 0.0,
             letter_height,
+            has_dark_places: false,
         }
     }
 

@@ -101,6 +101,7 @@ fn paper(picture: &Grey) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Survey {
     pub skew: f64,
     /// Height in pixels of the small letters without strokes upwards or downwards, of the smaller print.
     pub letter_height: Option<f64>,
+    /// Whether there are dark places, on which letters may be light.
+    pub has_dark_places: bool,
 }
 
 impl Survey {
@@ -71,6 +73,7 @@ impl Survey {
             second_turn: Turn::Half,
             skew: 0.0,
             letter_height: None,
+            has_dark_places: has_dark_places(&small),
         };
         if letters.len() < LETTERS_FOR_SIZE {
             let is_mark = |blot: &Blot| blot.area >= MARK_AREA && blot.width().max(blot.height()) >= MARK_SIDE;
@@ -92,8 +95,16 @@ impl Survey {
             second_turn,
             skew: skew(&way, letters.len()),
             letter_height: Some(letter_height * f64::from(factor)),
+            ..blank
         }
     }
+}
+
+/// Squares that are darker than the densest print on white paper.
+fn has_dark_places(small: &Grey) -> bool {
+    const SIDE: u32 = 12;
+    const SHADE: u8 = 120;
+    small.averaged(SIDE).pixels().iter().any(|shade| *shade < SHADE)
 }
 
 /// The best way and the second; as it is where there is not much between them.

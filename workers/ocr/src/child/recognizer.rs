@@ -95,6 +95,9 @@ impl Recognizer {
                 layout: None,
             });
         }
+        // To try each unsure line as light on dark costs time, and is of use only where there is something dark.
+        let invert = if survey.has_dark_places { c"1" } else { c"0" };
+        self.api.set_variable(c"tessedit_do_invert", invert).map_err(|_| Unreadable::Corrupt)?;
         let mut prepared = prepare(grey.clone(), &survey, self.pixels_max);
         let mut found = self.recognize(&prepared.picture)?;
         if found.confidence().is_none_or(|confidence| confidence < SENSE_CONFIDENCE) {
