@@ -18,7 +18,7 @@ const ALLOWED: &[c_long] = &[
     // Bytes in and out of what is open.
     libc::SYS_read, libc::SYS_readv, libc::SYS_pread64, libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64,
     libc::SYS_lseek, libc::SYS_ftruncate, libc::SYS_fadvise64, libc::SYS_close, libc::SYS_close_range, libc::SYS_dup,
-    libc::SYS_dup3, libc::SYS_fcntl, libc::SYS_pipe2, libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_memfd_create,
+    libc::SYS_dup3, libc::SYS_pipe2, libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_memfd_create,
     // Files: Landlock says which.
     libc::SYS_openat, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_statfs, libc::SYS_fstatfs,
     libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlinkat, libc::SYS_getdents64, libc::SYS_getcwd,
@@ -86,6 +86,24 @@ const ALLOWED_PRCTL: [i32; 9] = [
 ];
 /// `ioctl` by its second: is it a terminal, how much is there to read, close on exec.
 const ALLOWED_IOCTL: [u64; 4] = [libc::TCGETS, libc::FIONREAD, libc::FIOCLEX, libc::FIONCLEX];
+/// `fcntl` by its second: copies, close on exec, flags, locks of files. Not `F_NOTIFY` nor a lease, which send signals too.
+const ALLOWED_FCNTL: [i32; 12] = [
+    libc::F_DUPFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_SETFL,
+    libc::F_GETLK,
+    libc::F_SETLK,
+    libc::F_SETLKW,
+    libc::F_OFD_GETLK,
+    libc::F_OFD_SETLK,
+    libc::F_OFD_SETLKW,
+];
+/// A pipe that has an owner and `O_ASYNC` sends it a signal of one's choice: that is `kill` by another name, and where
+/// Landlock knows no scope nothing else stops it. The last two are the kernel's `F_SETSIG` and `F_SETOWN_EX`.
+const SIGNALLING_FCNTL: [i32; 3] = [libc::F_SETOWN, 10, 15];
 const NAMESPACES: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -113,7 +131,6 @@ pub fn lock() -> Result<(), Error> {
 fn allowed() -> Result<BpfProgram, Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
-    let of_int = |value: i32| u64::from(value.cast_unsigned());
     let mut prctl = Vec::new();
     for option in ALLOWED_PRCTL {
         prctl.push(SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, of_int(option))?])?);
@@ -129,6 +146,11 @@ fn allowed() -> Result<BpfProgram, Error> {
         ioctl.push(SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, request)?])?);
     }
     rules.insert(libc::SYS_ioctl, ioctl);
+    let mut fcntl = Vec::new();
+    for command in ALLOWED_FCNTL {
+        fcntl.push(SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, of_int(command))?])?);
+    }
+    rules.insert(libc::SYS_fcntl, fcntl);
     // `clone3` hides its flags in memory, where no filter sees them; without it the C library takes this one.
     let no_namespace = argument(0, SeccompCmpOp::MaskedEq(of_int(NAMESPACES)), 0)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_namespace])?]);
@@ -138,8 +160,22 @@ fn allowed() -> Result<BpfProgram, Error> {
 }
 
 fn attacks() -> Result<BpfProgram, Error> {
-    let rules = ATTACKS.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ATTACKS.iter().map(|call| (*call, Vec::new())).collect();
+    let mut fcntl = Vec::new();
+    for command in SIGNALLING_FCNTL {
+        fcntl.push(SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, of_int(command))?])?);
+    }
+    let asks_for_signals = of_int(libc::O_ASYNC);
+    fcntl.push(SeccompRule::new(vec![
+        argument(1, SeccompCmpOp::Eq, of_int(libc::F_SETFL))?,
+        argument(2, SeccompCmpOp::MaskedEq(asks_for_signals), asks_for_signals)?,
+    ])?);
+    rules.insert(libc::SYS_fcntl, fcntl);
     compiled(rules, SeccompAction::Allow, SeccompAction::KillProcess)
+}
+
+fn of_int(value: i32) -> u64 {
+    u64::from(value.cast_unsigned())
 }
 
 fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {

@@ -17,7 +17,7 @@ pub enum Lock {
     NoNewPrivileges,
     /// Landlock: only what is listed is read, started, written.
     Files,
-    /// The allow-list of system calls: no socket, no signal to others, no debugger, no mount.
+    /// The allow-list of system calls: no socket, no signal to others (not by `fcntl` either), no debugger, no mount.
     Calls,
     /// A user of its own, by number or in a namespace: it shares nothing with other processes.
     User,

@@ -92,6 +92,8 @@ impl PageLayout {
             line.clip(width, height);
         }
         layout.lines.retain(|line| !line.words.is_empty());
+        // Room for words that were claimed and dropped is not to be kept for the rest of the document.
+        layout.lines.shrink_to_fit();
         Ok((!layout.lines.is_empty()).then_some(layout))
     }
 
@@ -126,6 +128,7 @@ impl Line {
             word.confidence = word.confidence.filter(|c| c.is_finite()).map(|c| c.clamp(0.0, 100.0));
         }
         self.words.retain(|word| !word.text.trim().is_empty());
+        self.words.shrink_to_fit();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Of what an engine sees, what a digit looks like to it.
-fn as_digit(c: char) -> Option<char> {
+pub fn as_digit(c: char) -> Option<char> {
     Some(match c {
         '0'..='9' => c,
         'O' | 'Q' | 'D' | 'U' => '0',

@@ -1,7 +1,7 @@
 //! Machine-readable zones of passports and identity cards (ICAO Doc 9303, parts 4 to 6): TD1 (3 lines of 30), TD2 (2 of 36)
 //! and TD3 (2 of 44), found in text as an OCR engine gives it.
 //!
-//! In the order of the flow: [`find`] → `line` (what an engine makes of a line, back to its length) → `layout` (where the
+//! In the order of the flow: [`find`] → `lines` (which may be of a zone) → `line` (what an engine makes of one, back to its length) → `layout` (where the
 //! fields of each format stand) → `field` (characters to what their field may hold) → `check` (the digits) → [`Date`].
 //!
 //! No I/O, no clock. What is a letter and what a digit is decided by the field's type alone; a field that may hold both is taken
@@ -15,18 +15,22 @@ mod field;
 mod fuzz;
 mod layout;
 mod line;
+mod lines;
 mod twin;
 
 use std::{fmt, ops::Range};
 
+use self::{
+    lines::{Line, Lines},
+    twin::Print,
+};
 use serde::{Deserialize, Serialize};
-use twin::Print;
 
 pub use date::{Date, Day};
 pub use line::normalized;
 
-/// Lines of a text that are looked at: more than any page has.
-const LINES_MAX: usize = 20_000;
+/// Zones of a text whose fields are read: more is no page of a document. Those behind are found all the same, without fields.
+pub const ZONES_MAX: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +71,10 @@ impl Checks {
             .into_iter()
             .filter(|agrees| *agrees)
             .count()
+    }
+
+    fn has_both_dates(self) -> bool {
+        self.birth_date && self.expiry_date
     }
 
     pub fn all(self) -> bool {
@@ -115,9 +123,10 @@ impl fmt::Debug for Fields {
 /// A zone in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone {
-    /// Of the text's lines, counted from 0, with blank ones between.
+    /// Of the text's lines, counted from 0, with what blanks and dust are between.
     pub lines: Range<usize>,
-    /// None when it is plainly a zone, and too damaged to say which character stands where.
+    /// None when it is plainly a zone, and too damaged to say which character stands where; or a line of one without the
+    /// others; or one behind [`ZONES_MAX`].
     pub fields: Option<Fields>,
 }
 
@@ -136,37 +145,46 @@ impl Fields {
 
 /// The zones in a text. `today` decides centuries.
 ///
-/// Of lines that could be read in several ways the valid way counts; no line belongs to two zones.
+/// Of lines that could be read in several ways the valid way counts; no line belongs to two zones. Linear in the text. All
+/// are found, and of the first [`ZONES_MAX`] the fields.
 pub fn find(text: &str, today: Day) -> Vec<Zone> {
-    let lines: Vec<(usize, String)> = text
-        .split('\n')
-        .enumerate()
-        .take(LINES_MAX)
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(index, line)| (index, line::normalized(line)))
-        .collect();
-    let mut zones = Vec::new();
-    let mut rest = lines.as_slice();
-    while !rest.is_empty() {
-        let taken = match zone_at(rest, today) {
-            Some((zone, taken)) => {
-                zones.push(zone);
-                taken
+    let mut zones: Vec<Zone> = Vec::new();
+    let mut lines = Lines::of(text);
+    loop {
+        let window = lines.window();
+        if window.is_empty() {
+            break;
+        }
+        let mut taken = 1;
+        if let Some((mut zone, count)) = zone_at(window, today) {
+            if zones.len() >= ZONES_MAX {
+                zone.fields = None;
             }
-            None => 1,
-        };
-        rest = rest.get(taken..).unwrap_or_default();
+            taken = count;
+            match zones.last_mut() {
+                // Parts of a line that was several belong to one zone, and no one can say which.
+                Some(last) if zone.lines.start < last.lines.end => {
+                    *last = Zone { lines: last.lines.start..zone.lines.end, fields: None };
+                }
+                _ => zones.push(zone),
+            }
+        }
+        lines.pass(taken);
     }
     compare_with_print(&mut zones, text);
     zones
+}
+
+/// Whether the text's line lies in one of the zones, which come in order.
+pub fn is_in_one(zones: &[Zone], line: usize) -> bool {
+    zones.get(zones.partition_point(|zone| zone.lines.end <= line)).is_some_and(|zone| zone.lines.contains(&line))
 }
 
 fn compare_with_print(zones: &mut [Zone], text: &str) {
     if zones.is_empty() {
         return;
     }
-    let in_a_zone = |index: usize| zones.iter().any(|zone| zone.lines.contains(&index));
-    let printed = text.split('\n').take(LINES_MAX).enumerate().filter(|(index, _)| !in_a_zone(*index));
+    let printed = text.split('\n').enumerate().filter(|(index, _)| !is_in_one(zones, *index));
     let print = Print::of(printed.map(|(_, line)| line));
     for fields in zones.iter_mut().filter_map(|zone| zone.fields.as_mut()) {
         if let (true, Some(meant)) = (fields.is_valid(), print.meant(&fields.document_number)) {
@@ -178,12 +196,14 @@ fn compare_with_print(zones: &mut [Zone], text: &str) {
 }
 
 /// The zone that begins with the first line, and how many lines it takes.
-fn zone_at(lines: &[(usize, String)], today: Day) -> Option<(Zone, usize)> {
+fn zone_at(lines: &[Line], today: Day) -> Option<(Zone, usize)> {
     let texts = |count: usize| -> Option<Vec<&str>> {
-        Some(lines.get(..count)?.iter().map(|(_, line)| line.as_str()).collect())
+        let lines = lines.get(..count)?;
+        let are_together = lines.iter().skip(1).all(|line| !line.is_apart);
+        are_together.then(|| lines.iter().map(|line| line.normal.as_str()).collect())
     };
     let zone = |count: usize, fields| {
-        let (first, last) = (lines.first()?.0, lines.get(count - 1)?.0);
+        let (first, last) = (lines.first()?.index, lines.get(count - 1)?.index);
         Some((Zone { lines: first..last + 1, fields }, count))
     };
     let readings = |is_exact: bool| {
@@ -193,7 +213,10 @@ fn zone_at(lines: &[(usize, String)], today: Day) -> Option<(Zone, usize)> {
             if is_exact && lines.iter().any(|line| line.len() != width) {
                 return None;
             }
-            Some((count, layout::read(format, &line::fitted(&lines, format, width)?, today)?))
+            let fields = layout::read(format, &line::fitted(&lines, format, width)?, today)?;
+            // Capitals that happen to be as long as a zone.
+            let is_one = lines.iter().any(|line| line.contains('<')) || fields.checks.has_both_dates();
+            is_one.then_some((count, fields))
         })
     };
     // Lines of the right length are never stretched to another format, where their digits might agree by chance.
@@ -202,10 +225,13 @@ fn zone_at(lines: &[(usize, String)], today: Day) -> Option<(Zone, usize)> {
     if let Some((count, fields)) = exact.or_else(stretched) {
         return zone(count, Some(fields));
     }
-    // Damaged: adjacent lines that nothing else looks like.
-    let first = lines.first().is_some_and(|(_, line)| line::is_of_a_zone(line));
-    let damaged = lines.iter().take_while(|(_, line)| line::is_beside_one(line)).take(3).count();
-    if first && damaged >= 2 { zone(damaged, None) } else { None }
+    // Damaged: adjacent lines that nothing else looks like, or one such line alone.
+    let first = lines.first()?;
+    let others = lines.iter().skip(1).take_while(|line| !line.is_apart && line::is_beside_one(&line.normal)).count();
+    if line::is_of_a_zone(&first.normal) && others >= 1 {
+        return zone(1 + others, None);
+    }
+    if line::is_surely_of_one(&first.normal) { zone(1, None) } else { None }
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! A line as an engine reads it, back to the characters and the length of a zone's line.
 
-use crate::Format;
+use crate::{Format, check, field};
 
 /// No line of a page that holds more is one of a zone.
 const CHARS_MAX: usize = 120;
+/// A line of TD1 of which fillers are missing.
+const CHARS_MIN: usize = 26;
+/// No line with fewer is one of a zone that can be read.
+pub const NOISE_CHARS_MAX: usize = 9;
 /// Fillers that an engine saw too many or too few of. They are all alike, so it counts them badly. Less than what tells
 /// lines of TD2 and TD3 apart.
 const FILLERS_OFF_MAX: usize = 7;
@@ -47,13 +51,72 @@ fn is_filler(c: char) -> bool {
 
 /// Whether nothing but a zone has such a line.
 pub fn is_of_a_zone(normal: &str) -> bool {
-    (26..=52).contains(&normal.len()) && normal.contains("<<") && normal.matches('<').count() >= 4
+    (CHARS_MIN..=52).contains(&normal.len()) && normal.contains("<<") && normal.matches('<').count() >= 4
 }
 
 /// Whether it may be one beside such a line.
 pub fn is_beside_one(normal: &str) -> bool {
     is_of_a_zone(normal)
-        || ((26..=52).contains(&normal.len()) && normal.bytes().filter(u8::is_ascii_digit).count() >= 8)
+        || ((CHARS_MIN..=52).contains(&normal.len()) && normal.bytes().filter(u8::is_ascii_digit).count() >= 8)
+}
+
+/// Whether nothing but a zone has such a line, though no other is beside it: the page was cropped, or the others were not
+/// seen, or it is two of them in one. TD1's third line is not known alone where names fill it to its end.
+pub fn is_surely_of_one(normal: &str) -> bool {
+    if !(CHARS_MIN..=CHARS_MAX).contains(&normal.len()) || normal.starts_with("<<") {
+        return false;
+    }
+    let count = |of: fn(&u8) -> bool| normal.bytes().filter(of).count();
+    let (letters, digits) = (count(u8::is_ascii_alphabetic), count(u8::is_ascii_digit));
+    let fillers = normal.matches('<').count();
+    let begins_as_one = matches!(
+        normal.as_bytes(),
+        [b'P' | b'I' | b'A' | b'C' | b'V', b'<', state, ..] if state.is_ascii_alphabetic()
+    );
+    // Two names, or one that is no sign.
+    let has_names = letters >= 8 || normal.trim_end_matches('<').contains("<<");
+    let are_names = fillers >= 3 && (begins_as_one || (normal.ends_with("<<") && has_names && digits * 4 <= letters));
+    let are_numbers = normal.contains("<<<") && digits >= 8;
+    (normal.contains("<<") && (are_names || are_numbers)) || has_both_dates(normal)
+}
+
+/// Birth, sex and expiry as they stand in each format: two dates whose check digits agree.
+fn has_both_dates(normal: &str) -> bool {
+    let of_date = |seven: &[char]| -> Option<()> {
+        let digits: Vec<char> = seven.iter().map(|c| field::as_digit(*c)).collect::<Option<_>>()?;
+        let (digit, six) = digits.split_last()?;
+        let (month, day) = (number(six.get(2..4)?)?, number(six.get(4..6)?)?);
+        let is_date = (1..=12).contains(&month) && (1..=31).contains(&day);
+        (is_date && check::agrees(&String::from_iter(six), *digit)).then_some(())
+    };
+    let characters: Vec<char> = normal.chars().collect();
+    characters.windows(15).any(|window| match window {
+        [birth @ .., _, _, _, _, _, _, _, _] if matches!(window.get(7), Some('M' | 'F' | 'X' | '<')) => {
+            of_date(birth).is_some() && window.get(8..).and_then(of_date).is_some()
+        }
+        _ => false,
+    })
+}
+
+fn number(two: &[char]) -> Option<u32> {
+    String::from_iter(two).parse().ok()
+}
+
+/// The lines that an engine took for one: all of a zone's, or two of the three of TD1.
+pub fn parts(normal: &str) -> Vec<&str> {
+    let width = match normal.len() {
+        60 | 90 => 30,
+        72 => 36,
+        88 => 44,
+        _ => return vec![normal],
+    };
+    let mut parts = Vec::new();
+    let mut rest = normal;
+    while let Some((part, behind)) = rest.split_at_checked(width) {
+        parts.push(part);
+        rest = behind;
+    }
+    parts
 }
 
 /// Each line with `width` characters exactly; none when they can not be lines of this format.
@@ -81,7 +144,7 @@ fn name_line_of(line: &str, width: usize) -> Option<Vec<char>> {
         }
         characters.truncate(width);
     }
-    if characters.len() < 10 {
+    if characters.len() <= NOISE_CHARS_MAX {
         return None;
     }
     characters.resize(width, '<');

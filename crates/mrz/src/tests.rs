@@ -120,6 +120,69 @@ fn prose_tables_and_code_hold_no_zone() {
     }
 }
 
+#[test]
+fn dust_between_the_lines_is_passed_over() {
+    let [first, second] = TD3.lines().collect::<Vec<_>>().try_into().unwrap();
+    for dust in ["|", ".", "\u{ad}", "— ", "I<", "Unterschrift", "|\n\n.\n_"] {
+        let zone = only(&format!("{first}\n{dust}\n{second}"));
+        assert!(zone.is_valid(), "{dust}");
+        assert_eq!(zone.lines, 0..2 + dust.lines().count());
+    }
+    let [first, second, third] = TD1.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert!(only(&format!("{first}\n|\n{second}\n.\n{third}")).is_valid());
+    let apart = format!("{first}\n{}{second}\n{third}", "Ein Satz.\n".repeat(9));
+    assert!(find(&apart, TODAY).iter().all(|zone| !zone.is_valid()), "a page of print is no dust");
+}
+
+#[test]
+fn lines_that_were_taken_for_one_are_read_in_their_parts() {
+    for text in [TD3, TD2, TD1] {
+        for joint in ["", " "] {
+            let zone = only(&text.replace('\n', joint));
+            assert!(zone.is_valid(), "{text}");
+            assert_eq!(zone.lines, 0..1);
+        }
+    }
+    let [first, second, third] = TD1.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert!(only(&format!("{first}{second}\n{third}")).is_valid());
+    assert!(only(&format!("{first}\n{second}{third}")).is_valid());
+}
+
+#[test]
+fn a_line_without_the_others_is_a_zone_without_fields() {
+    for line in [TD3, TD2, TD1, TD1_LONG].iter().flat_map(|zone| zone.lines()) {
+        let zone = only(&format!("UTOPIA\n{line}\nEin Satz."));
+        assert_eq!((zone.lines, zone.fields), (1..2, None), "{line}");
+    }
+    // No filler in it, and letters for digits.
+    assert_eq!(only("L898902C36UTO74O8I22F1204159ZE184226BZE18410").fields, None);
+    // Two in one, of a wrong length.
+    assert_eq!(only(&TD3.replace("<\n", "")).fields, None);
+}
+
+#[test]
+fn behind_more_zones_than_a_document_has_are_no_fields() {
+    let zones = find(&format!("{TD3}\n").repeat(30_000), TODAY);
+    assert_eq!((zones.len(), zones.iter().filter(|zone| zone.is_valid()).count()), (30_000, ZONES_MAX));
+    assert!(is_in_one(&zones, 0) && is_in_one(&zones, 59_999) && !is_in_one(&zones, 60_000));
+}
+
+#[test]
+fn capitals_and_numbers_of_ordinary_pages_are_no_line_of_a_zone() {
+    for line in [
+        "IBAN DE89 3704 0044 0532 0130 00 BIC COBADEFFXXX",
+        "RECHNUNG 20260812 KUNDE 4711081523 BETRAG 1234 56 EUR",
+        "ALLGEMEINE VERSICHERUNGSBEDINGUNGEN DER MUSTER AG",
+        "P<3 | A << 5 | B << 7 | C << 9 | D << 11 | E",
+        "MASK = 0X1000 << 12 | 0X2000 << 24 | 0X3000 << 36".trim_start_matches("MASK = "),
+        "<<<<<<<< NUR FUER DEN DIENSTGEBRAUCH <<<<<<<<",
+        "TRACKING 00340434161094015902 1Z999AA10123456784",
+        "SEITE (1 VON 12 (ANLAGE (A (B (C (D",
+    ] {
+        assert_eq!(find(line, TODAY), [], "{line}");
+    }
+}
+
 /// As Tesseract read them on scans of 150 and 200 dpi.
 #[test]
 fn what_an_engine_made_of_scanned_specimens_is_valid() {
@@ -284,6 +347,22 @@ proptest! {
             let after = zone.fields.as_ref().unwrap();
             prop_assert!(!told_apart || identity(after) == identity(&before), "{lines}\n{changed}");
         }
+    }
+
+    #[test]
+    fn words_and_numbers_in_capitals_are_no_zone(
+        lines in proptest::collection::vec("([A-Z]{2,12}|[0-9]{1,12}|[A-Z]{2}[0-9]{6,20}|[0-9]{1,3}[.,][0-9]{2})( ([A-Z]{2,12}|[0-9]{1,6})){0,5}", 1..20)
+    ) {
+        prop_assert_eq!(find(&lines.join("\n"), TODAY), []);
+    }
+
+    #[test]
+    fn no_line_of_a_zone_is_left_whatever_became_of_the_others(made in made(), format in format(), left in 0_usize..3) {
+        let (count, _) = format.shape();
+        let lines = made.lines(format);
+        let line = lines.lines().nth(left % count).unwrap();
+        prop_assume!((format, left % count) != (Format::Td1, 2) || line.ends_with("<<"));
+        prop_assert_eq!(find(line, TODAY).len(), 1, "{}", line);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 const TWINS: [(char, char); 5] = [('1', 'L'), ('6', 'G'), ('8', 'S'), ('5', 'Z'), ('0', 'U')];
 /// Of a number that has more, none is put right: 256 are looked for.
 const PLACES_MAX: usize = 8;
+/// A page that is looked at 256 times for each of its zones; text beyond it is no page of a document.
+const LINES_MAX: usize = 2_000;
+const LINE_CHARS_MAX: usize = 240;
 /// Shorter ones stand on a page by chance.
 const NUMBER_CHARS_MIN: usize = 6;
 
@@ -13,9 +16,14 @@ pub struct Print(Vec<String>);
 
 impl Print {
     pub fn of<'t>(lines: impl Iterator<Item = &'t str>) -> Self {
-        let joined =
-            |line: &str| line.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
-        Self(lines.map(joined).filter(|line| line.len() >= NUMBER_CHARS_MIN).collect())
+        let joined = |line: &str| {
+            line.chars()
+                .take(LINE_CHARS_MAX)
+                .filter(char::is_ascii_alphanumeric)
+                .collect::<String>()
+                .to_ascii_uppercase()
+        };
+        Self(lines.map(joined).filter(|line| line.len() >= NUMBER_CHARS_MIN).take(LINES_MAX).collect())
     }
 
     pub fn has(&self, number: &str) -> bool {

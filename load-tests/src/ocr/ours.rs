@@ -21,7 +21,7 @@ pub async fn read(arguments: &Arguments, pages: &[Page]) -> anyhow::Result<Figur
     let stop = CancellationToken::new();
     let started = Instant::now();
     let readings = futures::future::try_join_all(
-        documents.into_iter().map(async |document| engine.lease().await?.read(Kind::Pdf, document, &stop).await),
+        documents.into_iter().map(async |document| engine.lease("bench").await?.read(Kind::Pdf, document, &stop).await),
     )
     .await?;
     let took = started.elapsed();

@@ -27,9 +27,11 @@ pub struct OcrConfig {
     pub tenant_languages: BTreeMap<String, String>,
     /// Directory of the `.traineddata` files; the system's when absent.
     pub tessdata: Option<PathBuf>,
-    /// Documents that are read at once, each in a child of its own. 0: one a core.
+    /// Documents that are read at once, each in a child of its own. 0: one a core. Where tenants take turns, up to two more are
+    /// idle beside as many that are.
     pub children: usize,
-    /// A child is replaced after so many documents: it bounds what a leak can add up to.
+    /// A child is replaced after so many documents, all of one tenant: it bounds what a leak can add up to. With 1 no document
+    /// is read where another one was, at some 0.2 s of processor time each.
     pub documents_per_child: u32,
     /// A longer document is unreadable, `too-many-pages`.
     pub pages_max: u32,

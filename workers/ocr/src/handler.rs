@@ -108,7 +108,7 @@ impl Ocr {
         };
         // The document is fetched when a child is free, so that no more documents are in memory than children.
         let latest = context.deadline - self.config.document_time_max - STORE_TIME;
-        let lease = timeout_at(latest, self.engine.lease())
+        let lease = timeout_at(latest, self.engine.lease(&meta.tenant))
             .await
             .unavailable("engine-busy")?
             .unavailable("engine-unavailable")?;
@@ -117,13 +117,11 @@ impl Ocr {
             fetched => fetched.map_err(of_blobs)?,
         };
         let lease = lease.in_languages(self.config.languages_of(&meta.tenant));
-        let mut zones = Vec::new();
-        let (reading, mut searchable) = {
-            let taken_out = |reading: &mut Reading| zones = zone::take_out(reading, day_of(meta));
-            let drawn = event.searchable_pdf;
-            let reading = lease.read_and_draw(kind, document.clone(), Box::new(taken_out), drawn, &context.shutdown);
-            reading.await.map_err(of_engine)?
-        };
+        let day = day_of(meta);
+        let taken_out = move |reading: &mut Reading| zone::take_out(reading, day);
+        let drawn = event.searchable_pdf;
+        let reading = lease.read_and_draw(kind, document.clone(), taken_out, drawn, &context.shutdown);
+        let (reading, zones, mut searchable) = reading.await.map_err(of_engine)?;
         // A PDF that is text on all its pages can be searched as it is.
         if event.searchable_pdf && kind == Kind::Pdf && reading.reason().is_none() && !reading.used_ocr() {
             searchable = Some(document);

@@ -7,6 +7,8 @@ use crate::{Kind, Unreadable, language, layout::PageLayout};
 const EXCERPT_CHARS_MAX: usize = 120;
 /// Words with their places that are kept of one document; pages beyond it have their text only.
 const LAYOUT_WORDS_MAX: usize = 200_000;
+/// Of those words' own bytes: a child that was taken over may claim a few words of megabytes.
+const LAYOUT_TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const PAGE_BREAK: char = '\u{c}';
 
 /// A page that was read.
@@ -29,6 +31,7 @@ pub struct Reading {
     refused: Option<Unreadable>,
     text_bytes: usize,
     layout_words: usize,
+    layout_text_bytes: usize,
     ocr_engine: String,
     layer_engine: Option<String>,
 }
@@ -50,7 +53,9 @@ impl Reading {
         self.text_bytes += 1 + page.as_ref().map_or(0, |page| page.text.len());
         if let Ok(Page { layout, .. }) = &mut page {
             self.layout_words += layout.as_ref().map_or(0, |layout| layout.words().count());
-            if self.layout_words > LAYOUT_WORDS_MAX {
+            let bytes = |layout: &PageLayout| layout.words().map(|word| word.text.len()).sum::<usize>();
+            self.layout_text_bytes += layout.as_ref().map_or(0, bytes);
+            if self.layout_words > LAYOUT_WORDS_MAX || self.layout_text_bytes > LAYOUT_TEXT_BYTES_MAX {
                 *layout = None;
             }
         }

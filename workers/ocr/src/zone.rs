@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use docfleet_events::MrzOutcome;
-use docfleet_mrz::{Day, Fields, Zone, find, normalized};
+use docfleet_mrz::{Day, Fields, ZONES_MAX, Zone, find, is_in_one, normalized};
 use serde::{Deserialize, Serialize};
 
 use crate::{layout::PageLayout, reading::Reading};
@@ -17,6 +17,8 @@ pub const BLANKED: &str = "[machine-readable zone]";
 
 /// Of a zone's line that was torn: fewer characters say nothing.
 const PIECE_CHARS_MIN: usize = 4;
+/// Of a piece without fillers: shorter ones stand on a page by chance.
+const PLAIN_PIECE_CHARS_MIN: usize = 8;
 
 /// A zone of a page, as it is sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +29,8 @@ pub struct PageZone {
     pub fields: Option<Fields>,
 }
 
-/// Takes the zones out of all pages. `today` decides their centuries.
+/// Takes the zones out of all pages. `today` decides their centuries. Linear in the text, which may be megabytes: not to be
+/// called where others wait.
 pub fn take_out(reading: &mut Reading, today: Day) -> Vec<PageZone> {
     let mut found = Vec::new();
     for (number, page) in reading.numbered_mut() {
@@ -38,16 +41,19 @@ pub fn take_out(reading: &mut Reading, today: Day) -> Vec<PageZone> {
             continue;
         }
         // The two may differ in how they break lines; what is a zone's line in one is it in the other.
-        let mut lines = lines_of(&page.text, &of_text);
-        lines.append(&mut lines_of(&laid_out, &of_layout));
+        let mut lines = ZoneLines::default();
+        lines.add(&page.text, &of_text);
+        lines.add(&laid_out, &of_layout);
         page.text = without(&page.text, &lines);
         if let Some(layout) = &mut page.layout {
-            layout.lines.retain(|line| !is_of(&lines, &line.text()));
+            layout.lines.retain(|line| !lines.have(&line.text()));
         }
         let all_valid = |zones: &[Zone]| !zones.is_empty() && zones.iter().all(Zone::is_valid);
         let by_layout = of_text.is_empty() || (all_valid(&of_layout) && !all_valid(&of_text));
         let zones = if by_layout { of_layout } else { of_text };
-        found.extend(zones.into_iter().map(|zone| PageZone { page: number, fields: zone.fields }));
+        // One more than have fields says that there are too many of them.
+        let zones = zones.into_iter().take(ZONES_MAX + 1);
+        found.extend(zones.map(|zone| PageZone { page: number, fields: zone.fields }));
     }
     found
 }
@@ -66,25 +72,59 @@ fn text_of(layout: &PageLayout) -> String {
     layout.lines.iter().map(crate::layout::Line::text).collect::<Vec<_>>().join("\n")
 }
 
-fn lines_of(text: &str, zones: &[Zone]) -> BTreeSet<String> {
-    let is_in = |index: usize| zones.iter().any(|zone| zone.lines.contains(&index));
-    let lines = text.split('\n').enumerate().filter(|(index, line)| is_in(*index) && !line.trim().is_empty());
-    lines.map(|(_, line)| normalized(line)).filter(|line| !line.is_empty()).collect()
+/// The lines of a page's zones, by which their copies and pieces are known.
+#[derive(Default)]
+struct ZoneLines {
+    whole: BTreeSet<String>,
+    /// In print they stand on the page on purpose.
+    numbers: BTreeSet<String>,
+    /// More zones than a page of a document has. Whatever looks like a piece is one then, without a look at each.
+    are_too_many: bool,
 }
 
-/// Whether this is a line of a zone, or a piece of one.
-fn is_of(zone_lines: &BTreeSet<String>, line: &str) -> bool {
-    let line = normalized(line);
-    let is_piece = |whole: &String| line.len() >= PIECE_CHARS_MIN && line.contains('<') && whole.contains(&line);
-    zone_lines.contains(&line) || zone_lines.iter().any(is_piece)
+impl ZoneLines {
+    fn add(&mut self, text: &str, zones: &[Zone]) {
+        self.are_too_many |= zones.len() > ZONES_MAX;
+        self.numbers.extend(zones.iter().filter_map(|zone| Some(zone.fields.as_ref()?.document_number.clone())));
+        let lines = text.split('\n').enumerate().filter(|(index, _)| is_in_one(zones, *index));
+        let normal = lines.map(|(_, line)| normalized(line));
+        // What stood between them may be print.
+        self.whole.extend(normal.filter(|line| line.len() >= PLAIN_PIECE_CHARS_MIN || line.contains("<<")));
+    }
+
+    /// Whether this is a line of a zone, or a piece of one, or has one in it.
+    fn have(&self, line: &str) -> bool {
+        let normal = normalized(line);
+        if normal.len() < PIECE_CHARS_MIN || self.numbers.contains(&normal) {
+            return false;
+        }
+        let is_filled = normal.contains('<');
+        let is_plain = normal.len() >= PLAIN_PIECE_CHARS_MIN && normal.bytes().any(|byte| byte.is_ascii_digit());
+        // Beside a zone nothing else has such signs, which quotation marks have not.
+        let is_of_any = normal.contains("<<") && line.contains('<');
+        if is_of_any || self.whole.contains(&normal) {
+            return true;
+        }
+        if !is_filled && !is_plain {
+            return false;
+        }
+        let is_akin = |whole: &String| {
+            whole.contains(&normal) || (whole.len() >= 2 * PLAIN_PIECE_CHARS_MIN && normal.contains(whole.as_str()))
+        };
+        self.are_too_many || self.whole.iter().any(is_akin)
+    }
 }
 
-fn without(text: &str, zone_lines: &BTreeSet<String>) -> String {
+fn without(text: &str, zone_lines: &ZoneLines) -> String {
     let mut kept: Vec<&str> = Vec::new();
+    // Whether the last line that is not blank stands for a zone.
+    let mut is_blanked = false;
     for line in text.split('\n') {
-        if !is_of(zone_lines, line) {
+        if !zone_lines.have(line) {
+            is_blanked &= line.trim().is_empty();
             kept.push(line);
-        } else if kept.iter().rfind(|line| !line.trim().is_empty()) != Some(&BLANKED) {
+        } else if !is_blanked {
+            is_blanked = true;
             kept.push(BLANKED);
         }
     }
@@ -93,7 +133,7 @@ fn without(text: &str, zone_lines: &BTreeSet<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::string_slice)]
     use docfleet_events::TextSource;
 
     use super::*;
@@ -141,6 +181,56 @@ mod tests {
         assert_eq!(outcome(&take_out(&mut reading, TODAY)), MrzOutcome::Valid);
         assert_eq!(reading.text(), BLANKED);
         assert_eq!(reading.layouts().flat_map(PageLayout::words).count(), 0);
+    }
+
+    #[test]
+    fn a_page_of_nothing_but_zone_like_lines_is_taken_out_in_passing() {
+        use std::fmt::Write;
+        let mut text = String::new();
+        for n in 0..30_000 {
+            writeln!(text, "{FIRST}\nL{n:08}6UTO7408122F1204159ZE184226B<<<<<10").unwrap();
+        }
+        text.push_str(&"A<BC\n".repeat(200_000));
+        text.push_str(&format!("{FIRST}\n{SECOND}\n{}\nend", &SECOND[..30]));
+        let mut reading = reading(&text, None);
+        let zones = take_out(&mut reading, TODAY);
+        assert_eq!((zones.len(), outcome(&zones)), (ZONES_MAX + 1, MrzOutcome::Invalid));
+        assert_eq!(reading.text(), format!("{BLANKED}\nend"));
+    }
+
+    #[test]
+    fn a_piece_without_fillers_is_taken_out_and_the_printed_number_is_not() {
+        let (one, two) = SECOND.split_at(29);
+        let page = format!("Passport No.\nL898902C3\n{FIRST}\n{one}\n{two}\nTEL 0301234567\nend");
+        let mut reading = reading(&page, Some(layout(&[FIRST, SECOND])));
+        assert_eq!(outcome(&take_out(&mut reading, TODAY)), MrzOutcome::Valid);
+        assert_eq!(reading.text(), format!("Passport No.\nL898902C3\n{BLANKED}\nTEL 0301234567\nend"));
+    }
+
+    #[test]
+    fn dust_between_its_lines_leaves_nothing_of_a_zone() {
+        for dust in ["|", ".", "| .\n\n-", "I", "Sehr geehrte Frau"] {
+            let mut reading = reading(&format!("PASSPORT\n{FIRST}\n{dust}\n{SECOND}"), None);
+            assert_eq!(outcome(&take_out(&mut reading, TODAY)), MrzOutcome::Valid, "{dust}");
+            let text = reading.text();
+            assert!(!text.contains('<') && !text.contains("L898902C3"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_the_others_is_taken_out_and_is_invalid() {
+        let merged = format!("{FIRST} {SECOND}");
+        for (line, expected) in [
+            (FIRST, MrzOutcome::Invalid),
+            (SECOND, MrzOutcome::Invalid),
+            (&merged, MrzOutcome::Valid),
+            (&merged[1..], MrzOutcome::Invalid),
+        ] {
+            let mut reading = reading(&format!("UTOPIA\n{line}\nend"), Some(layout(&["UTOPIA", line])));
+            assert_eq!(outcome(&take_out(&mut reading, TODAY)), expected, "{line}");
+            assert_eq!(reading.text(), format!("UTOPIA\n{BLANKED}\nend"));
+            assert_eq!(reading.layouts().flat_map(PageLayout::words).count(), 1);
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ enum Opened {
     Unreadable(Unreadable),
 }
 
-/// What is done with a reading before a PDF is made of it.
-pub type Finish<'f> = Box<dyn FnOnce(&mut Reading) + Send + 'f>;
+/// What came of a document, beside its reading what was made of that, and a searchable PDF.
+type Drawn<T> = (Reading, T, Option<Bytes>);
 
 impl Lease {
     /// The document is to be read with these, instead of the configuration's.
@@ -38,22 +38,22 @@ impl Lease {
     /// # Errors
     /// The engine failed. What is wrong with the document is a [`Reading`].
     pub async fn read(self, kind: Kind, document: Bytes, stop: &CancellationToken) -> Result<Reading, Error> {
-        Ok(self.read_and_draw(kind, document, Box::new(|_| ()), false, stop).await?.0)
+        Ok(self.read_and_draw(kind, document, |_| (), false, stop).await?.0)
     }
 
-    /// As [`read`](Self::read), then `finish` changes the reading, and of what is left a searchable PDF is made, if it is
-    /// wanted. None when none can be made, and of a document without OCR: it has its text already.
+    /// As [`read`](Self::read), then `finish` changes the reading, on a thread where it may take its time, and of what is left
+    /// a searchable PDF is made, if it is wanted. None when none can be made, and of a document without OCR: it has its text already.
     ///
     /// # Errors
     /// The engine failed.
-    pub async fn read_and_draw(
+    pub async fn read_and_draw<T: Send + 'static>(
         mut self,
         kind: Kind,
         document: Bytes,
-        finish: Finish<'_>,
+        finish: impl FnOnce(&mut Reading) -> T + Send + 'static,
         is_wanted: bool,
         stop: &CancellationToken,
-    ) -> Result<(Reading, Option<Bytes>), Error> {
+    ) -> Result<Drawn<T>, Error> {
         let deadline = Instant::now() + self.pool.config.document_time_max;
         let outcome = self.read_then_draw(kind, &document, finish, is_wanted, deadline, stop).await;
         match outcome {
@@ -68,19 +68,29 @@ impl Lease {
         }
     }
 
-    async fn read_then_draw(
+    async fn read_then_draw<T: Send + 'static>(
         &mut self,
         kind: Kind,
         document: &[u8],
-        finish: Finish<'_>,
+        finish: impl FnOnce(&mut Reading) -> T + Send + 'static,
         is_wanted: bool,
         deadline: Instant,
         stop: &CancellationToken,
-    ) -> Result<(Reading, Option<Bytes>), Error> {
+    ) -> Result<Drawn<T>, Error> {
         let mut reading = self.all_pages(kind, document, deadline, stop).await?;
-        finish(&mut reading);
+        let finishing = tokio::task::spawn_blocking(move || {
+            let made = finish(&mut reading);
+            (reading, made)
+        });
+        let (reading, made) = match finishing.await {
+            Ok(finished) => finished,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return Err(Error::Stopping),
+            },
+        };
         let pdf = if is_wanted { self.searchable(&reading, deadline).await? } else { None };
-        Ok((reading, pdf))
+        Ok((reading, made, pdf))
     }
 
     async fn all_pages(

@@ -1,17 +1,22 @@
-//! The children in a pool: as many documents at once as there are children, each child warm before it is needed.
+//! The children in a pool: as many documents at once as configured, each child warm before it is needed, and for one tenant
+//! only.
 
+mod idle;
 mod lease;
 mod process;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use docfleet_jail::{Lock, Missing, Report};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::process::Process;
+use self::{idle::Idle, process::Process};
 use crate::{OcrConfig, metric, protocol::FrameError};
 
 /// First argument of the re-executed binary; the second is the `[ocr]` section in JSON.
@@ -63,15 +68,18 @@ pub struct Engine(Arc<Pool>);
 struct Pool {
     program: PathBuf,
     config: OcrConfig,
-    /// One for each child that is idle or will be when its start is over.
+    /// Documents that may be read at once.
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Process>>,
+    idle: Mutex<Idle<Process>>,
+    /// Whether one more child starts, for another tenant.
+    is_adding: AtomicBool,
 }
 
 /// A child for one document. Dropped in the middle, it ends the child: nobody knows what the child is doing then. Either
 /// way a successor is started before the next document needs it.
 pub struct Lease {
     pool: Arc<Pool>,
+    tenant: String,
     /// None after it was too slow and is ended, or was given back.
     process: Option<Process>,
     /// None: the configuration's.
@@ -93,21 +101,23 @@ impl Engine {
         if let Some(first) = idle.first() {
             show(&first.jail);
         }
-        Ok(Self(Arc::new(Pool { program, config, permits: Arc::new(Semaphore::new(size)), idle: Mutex::new(idle) })))
+        let (permits, idle) = (Arc::new(Semaphore::new(size)), Mutex::new(Idle::fresh(idle)));
+        Ok(Self(Arc::new(Pool { program, config, permits, idle, is_adding: AtomicBool::new(false) })))
     }
 
-    /// Waits for a free child.
+    /// Waits until one more document may be read, in a child that never had one of another tenant.
     ///
     /// # Errors
     /// [`Error::Start`] when one had to be replaced and could not.
-    pub async fn lease(&self) -> Result<Lease, Error> {
+    pub async fn lease(&self, tenant: &str) -> Result<Lease, Error> {
         let pool = Arc::clone(&self.0);
         let permit = Arc::clone(&pool.permits).acquire_owned().await.map_err(|_| Error::Stopping)?;
-        let process = match pool.idle_child() {
+        let process = match pool.idle_child(tenant) {
             Some(process) => process,
             None => pool.start_child().await?,
         };
-        Ok(Lease { pool, process: Some(process), languages: None, permit: Some(permit) })
+        pool.add_a_fresh_one(tenant);
+        Ok(Lease { pool, tenant: tenant.to_owned(), process: Some(process), languages: None, permit: Some(permit) })
     }
 }
 
@@ -116,9 +126,13 @@ impl Pool {
         Process::start(&self.program, &self.config).await
     }
 
-    fn idle_child(&self) -> Option<Process> {
+    fn idle(&self) -> MutexGuard<'_, Idle<Process>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle_child(&self, tenant: &str) -> Option<Process> {
         loop {
-            let mut process = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            let mut process = self.idle().take(tenant)?;
             if process.is_alive() {
                 return Some(process);
             }
@@ -127,8 +141,27 @@ impl Pool {
         }
     }
 
-    fn keep(&self, process: Process) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+    /// Where tenants take turns, so that the next one does not wait for a start.
+    fn add_a_fresh_one(self: &Arc<Self>, tenant: &str) {
+        if !self.idle().lacks_a_fresh_one(tenant) || self.is_adding.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            match pool.start_child().await {
+                Ok(process) => pool.keep(process, None),
+                Err(error) => tracing::warn!(%error, "a child for another tenant does not start"),
+            }
+            pool.is_adding.store(false, Ordering::Release);
+        });
+    }
+
+    fn keep(&self, process: Process, tenant: Option<String>) {
+        // Ended without the lock.
+        let one_too_many = self.idle().keep(process, tenant);
+        if one_too_many.is_some() {
+            metrics::counter!(metric::CHILDREN_ENDED_TOTAL, "why" => "retired").increment(1);
+        }
     }
 }
 
@@ -141,7 +174,7 @@ impl Lease {
             metrics::counter!(metric::CHILDREN_ENDED_TOTAL, "why" => "retired").increment(1);
             return;
         }
-        self.pool.keep(process);
+        self.pool.keep(process, Some(std::mem::take(&mut self.tenant)));
         self.permit = None;
     }
 }
@@ -155,7 +188,7 @@ impl Drop for Lease {
         let pool = Arc::clone(&self.pool);
         runtime.spawn(async move {
             match pool.start_child().await {
-                Ok(process) => pool.keep(process),
+                Ok(process) => pool.keep(process, None),
                 // Who leases next tries it again, and has the error.
                 Err(error) => tracing::warn!(%error, "the successor of a child does not start"),
             }

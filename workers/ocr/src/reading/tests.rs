@@ -1,4 +1,5 @@
 use super::*;
+use crate::layout::{Line, Word};
 
 fn page(source: TextSource, confidence: Option<f64>, words: u32, text: &str) -> Result<Page, Unreadable> {
     Ok(Page { source, confidence, words, text: text.to_owned(), layout: None })
@@ -56,4 +57,20 @@ fn an_excerpt_is_whole_words_in_one_line() {
     assert_eq!(excerpt(&"ü".repeat(500)), Some("ü".repeat(EXCERPT_CHARS_MAX)));
     assert_eq!(excerpt(" \n\t\u{c}"), None);
     assert_eq!(excerpt("Konto\u{202E}drawkcab\u{2069}"), Some("Kontodrawkcab".to_owned()));
+}
+
+#[test]
+fn what_is_kept_of_layouts_is_bounded_in_bytes_too() {
+    const WORD_BYTES: usize = 3 * 1024 * 1024;
+    let word = Word { left: 0, top: 0, width: 9, height: 9, confidence: None, text: "y".repeat(WORD_BYTES) };
+    let lines: Vec<Line> = Line::around(vec![word]).into_iter().collect();
+    let layout = PageLayout { number: 1, width: 9, height: 9, dpi: 72, rotation: 0, skew: 0.0, language: None, lines };
+    let mut reading = Reading::of("5.3.0", "22.12.0", Kind::Pdf);
+    for number in 1..=9 {
+        let page = Page { source: TextSource::Ocr, confidence: None, words: 1, text: "y".to_owned(), layout: None };
+        reading.add(number, Ok(Page { layout: Some(layout.clone()), ..page }));
+    }
+    let kept: usize = reading.layouts().flat_map(PageLayout::words).map(|word| word.text.len()).sum();
+    assert_eq!(kept, 2 * WORD_BYTES);
+    assert_eq!(reading.pages().len(), 9, "their texts are");
 }

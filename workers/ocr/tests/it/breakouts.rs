@@ -119,11 +119,18 @@ const HARMLESS: [(&str, &str); 12] = [
     ("write-null", "done"),
 ];
 
-const HARMFUL: [(&str, &str); 15] = [
+const HARMFUL: [(&str, &str); 22] = [
     ("read-memory", "EACCES"),
     ("trace-parent", "SIGSYS"),
     ("kill-parent", "SIGSYS"),
     ("kill-parents-thread", "ENOSYS"),
+    ("kill-parent-by-pipe", "SIGSYS"),
+    ("choose-signal", "SIGSYS"),
+    ("ask-for-signals", "SIGSYS"),
+    ("own-by-structure", "SIGSYS"),
+    ("notify-of-directory", "ENOSYS"),
+    ("lease", "ENOSYS"),
+    ("copy-and-unblock", "done"),
     ("limit-parent", "ENOSYS"),
     ("outlive-parent", "ENOSYS"),
     ("leave-group", "SIGSYS"),

@@ -16,7 +16,7 @@ use ocr::{
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 use super::{
-    engine,
+    TENANT, engine,
     files::{Sheet, pdf, sample},
     one_child, read, reason, worker,
 };
@@ -228,7 +228,7 @@ async fn office_documents_are_read_and_hostile_ones_are_facts() {
 #[tokio::test]
 async fn a_tenants_language_is_loaded_for_its_documents_and_missed_at_the_start() {
     let engine = engine().await;
-    let lease = engine.lease().await.unwrap().in_languages("eng");
+    let lease = engine.lease(TENANT).await.unwrap().in_languages("eng");
     let stop = tokio_util::sync::CancellationToken::new();
     let reading = lease.read(Kind::Picture, sample("letter.png").into(), &stop).await.unwrap();
     assert!(!reading.text().contains("Uferstraße"), "English has no sharp s");

@@ -1,6 +1,11 @@
 //! A child that was taken over by a document, played by a script.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::Duration,
+};
 
 use docfleet_jail::Report;
 use ocr::{
@@ -10,6 +15,7 @@ use ocr::{
     reading::Reading,
 };
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     jail::{gone, mark},
@@ -32,6 +38,8 @@ fn child_that(deed: &str) -> (TempDir, PathBuf) {
         words: u32::MAX,
         text_bytes: 4,
     };
+    let eight = Reply::Page { source: docfleet_events::TextSource::Ocr, confidence: None, words: 1, text_bytes: 8 };
+    std::fs::write(at("eight"), frame_start(&eight, 8).unwrap()).unwrap();
     std::fs::write(at("page"), [frame_start(&page, 4).unwrap(), b"a\0b\xFF".to_vec()].concat()).unwrap();
     let script = format!("#!/bin/sh\nhere='{}'\ncat \"$here/ready\"\n{deed}\n", directory.path().display());
     let program = at("child");
@@ -44,6 +52,26 @@ async fn error_of(deed: &str) -> Error {
     let (_directory, program) = child_that(deed);
     let engine = Engine::start(program, one_child()).await.expect("it says that it is ready");
     read(&engine, Kind::Picture, &b"document"[..]).await.expect_err(deed)
+}
+
+/// Its process number is what a child says to be the text of each document.
+async fn pid_of(engine: &Engine, tenant: &str) -> String {
+    let lease = engine.lease(tenant).await.unwrap();
+    lease.read(Kind::Picture, b"document".as_slice().into(), &CancellationToken::new()).await.unwrap().text()
+}
+
+#[tokio::test]
+async fn two_tenants_never_share_a_child() {
+    let tells_who_it_is =
+        "for _ in 1 2 3 4 5 6 7 8; do cat \"$here/opened\" \"$here/eight\"; printf '%08d' $$; done; sleep 60";
+    let (_directory, program) = child_that(tells_who_it_is);
+    let engine = Engine::start(program, one_child()).await.unwrap();
+    let mut had: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for tenant in ["a", "b", "a", "c", "b", "d", "a", "c", "e", "b", "a"] {
+        had.entry(pid_of(&engine, tenant).await).or_default().insert(tenant);
+    }
+    assert!(had.values().all(|tenants| tenants.len() == 1), "{had:?}");
+    assert_eq!(pid_of(&engine, "a").await, pid_of(&engine, "a").await, "a tenant keeps its child");
 }
 
 #[tokio::test]

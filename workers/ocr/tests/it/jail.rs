@@ -12,7 +12,7 @@ use ocr::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{files::sample, one_child, read, reason, worker};
+use super::{TENANT, files::sample, one_child, read, reason, worker};
 
 /// Processes whose command line contains `mark`, as its own number differs.
 pub fn processes_with(mark: &str) -> Vec<i32> {
@@ -188,7 +188,7 @@ async fn a_process_that_is_to_end_stops_between_two_pages() {
     let (engine, _) = marked(7, one_child()).await;
     let stop = CancellationToken::new();
     stop.cancel();
-    let error = engine.lease().await.unwrap().read(Kind::Picture, sample("letter.png").into(), &stop).await;
+    let error = engine.lease(TENANT).await.unwrap().read(Kind::Picture, sample("letter.png").into(), &stop).await;
     assert!(matches!(error, Err(Error::Stopping)));
 }
 
@@ -214,8 +214,11 @@ async fn a_child_is_replaced_after_its_number_of_documents_before_it_is_needed()
 #[tokio::test]
 async fn documents_are_read_by_as_many_children_as_configured() {
     let engine = Engine::start(worker(), OcrConfig { children: 2, ..OcrConfig::default() }).await.unwrap();
-    let (one, two) = (engine.lease().await.unwrap(), engine.lease().await.unwrap());
-    assert!(tokio::time::timeout(Duration::from_millis(100), engine.lease()).await.is_err(), "a third has to wait");
+    let (one, two) = (engine.lease(TENANT).await.unwrap(), engine.lease(TENANT).await.unwrap());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(100), engine.lease(TENANT)).await.is_err(),
+        "a third has to wait"
+    );
     drop((one, two));
-    engine.lease().await.unwrap();
+    engine.lease(TENANT).await.unwrap();
 }

@@ -34,8 +34,10 @@ async fn engine() -> Engine {
     Engine::start(worker(), one_child()).await.expect("the engine starts")
 }
 
+const TENANT: &str = "acme";
+
 async fn read(engine: &Engine, kind: Kind, document: impl Into<Bytes>) -> Result<Reading, Error> {
-    engine.lease().await.expect("a child").read(kind, document.into(), &CancellationToken::new()).await
+    engine.lease(TENANT).await.expect("a child").read(kind, document.into(), &CancellationToken::new()).await
 }
 
 /// What is wrong with the document; the child must survive it.

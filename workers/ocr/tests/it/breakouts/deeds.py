@@ -1,5 +1,5 @@
 # A child that a document has taken over: speaks the protocol, and tells as the text of its page what became of each deed.
-import ctypes, errno, json, os, signal, socket, struct, sys, time
+import ctypes, errno, fcntl, json, os, signal, socket, struct, sys, time
 
 PORT, UNIX, OUTSIDE, LINK, DEEDS = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5].split(",")
 PARENT = os.getppid()
@@ -36,6 +36,19 @@ def unix_socket():
     socket.socket(socket.AF_UNIX).connect(UNIX)
 
 
+def signal_by_pipe():
+    # What is written into the pipe becomes a SIGKILL for the owner.
+    end, start = os.pipe()
+    fcntl.fcntl(end, fcntl.F_SETOWN, PARENT)
+    fcntl.fcntl(end, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(end, fcntl.F_SETFL, os.O_ASYNC)
+    os.write(start, b"x")
+
+
+def own_pipe(command, argument):
+    fcntl.fcntl(os.pipe()[0], command, argument)
+
+
 deeds = {
     "nothing": lambda: None,
     "connect-tcp": lambda: socket.create_connection(("127.0.0.1", PORT), 5),
@@ -54,6 +67,13 @@ deeds = {
     "trace-parent": lambda: library("ptrace", 16, PARENT, None, None),
     "kill-parent": lambda: os.kill(PARENT, signal.SIGKILL),
     "kill-parents-thread": lambda: library("tgkill", PARENT, PARENT, signal.SIGKILL),
+    "kill-parent-by-pipe": signal_by_pipe,
+    "choose-signal": lambda: own_pipe(fcntl.F_SETSIG, signal.SIGKILL),
+    "ask-for-signals": lambda: own_pipe(fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK),
+    "own-by-structure": lambda: own_pipe(15, struct.pack("ii", 1, PARENT)),
+    "notify-of-directory": lambda: fcntl.fcntl(os.open("/usr/lib", os.O_RDONLY), fcntl.F_NOTIFY, fcntl.DN_CREATE),
+    "lease": lambda: own_pipe(fcntl.F_SETLEASE, fcntl.F_RDLCK),
+    "copy-and-unblock": lambda: own_pipe(fcntl.F_DUPFD, 20) or own_pipe(fcntl.F_SETFL, os.O_NONBLOCK),
     "limit-parent": lambda: library("prlimit", PARENT, 7, None, ctypes.create_string_buffer(16)),
     "outlive-parent": lambda: library("prctl", 1, 0, 0, 0, 0),
     "leave-group": os.setsid,
