@@ -109,9 +109,11 @@ END $$;
 --   already  it was erased before; nothing was done
 --   held     by a legal hold; nothing was done
 --   unknown  no such document, or it is another tenant's
--- `heir` is the document that is now the tenant's first one with this content, if the erased one was.
+-- `heir` is the document that is now the tenant's first one with this content, if the erased one was: the oldest of its duplicates
+-- that is clean today. Announce it as unique. Without one the content has no first document any more, and dedup finds the next:
+-- one of which it has not said anything yet asks anew, as it locks the first document before it says "duplicate".
 CREATE FUNCTION documents.erase(of_document uuid, of_tenant text, why text, by_whom text,
-                                OUT state text, OUT tenant text, OUT region text, OUT erased_at timestamptz, OUT heir uuid)
+                                OUT state text, OUT tenant text, OUT region text, OUT erased_at timestamptz, OUT heir uuid, OUT heir_mime text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -136,11 +138,16 @@ BEGIN
     SELECT c.first_document INTO first FROM documents.contents c WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 FOR UPDATE;
     DELETE FROM documents.documents x WHERE x.id = of_document;
     IF first = of_document THEN
-        SELECT x.id INTO heir FROM documents.documents x
-         WHERE x.tenant = d.tenant AND x.sha256 = d.sha256 ORDER BY x.created_at, x.id LIMIT 1;
+        SELECT x.id INTO heir
+          FROM documents.duplicates u
+          JOIN documents.documents x ON x.id = u.document_id
+          JOIN documents.scans s ON s.document_id = u.document_id AND s.verdict = 'clean'
+         WHERE u.tenant = d.tenant AND u.sha256 = d.sha256 ORDER BY x.created_at, x.id LIMIT 1;
+        DELETE FROM documents.duplicates u WHERE u.document_id = heir RETURNING u.mime INTO heir_mime;
         UPDATE documents.contents c SET first_document = heir WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 AND heir IS NOT NULL;
         DELETE FROM documents.contents c WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 AND heir IS NULL;
     END IF;
+    DELETE FROM documents.duplicates u WHERE u.document_id = of_document;
     DELETE FROM documents.scans s WHERE s.document_id = of_document;
     INSERT INTO documents.erasures AS e (document_id, tenant, region, reason, erased_by, sha256)
     VALUES (of_document, d.tenant, d.region, why, by_whom, d.sha256)

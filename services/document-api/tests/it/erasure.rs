@@ -217,38 +217,76 @@ async fn an_eraser_that_died_in_the_middle_and_a_store_that_refuses_are_followed
     .await;
 }
 
-/// As dedup and projection-builder leave them.
-async fn known_as_duplicate(service: &Service, first: Uuid, duplicate: Uuid) {
+/// As av-scan and dedup leave it: the first one's content, and clean scans and duplicates of the others. The view is behind.
+async fn deduplicated(service: &Service, first: Uuid) {
     for statement in [
         "INSERT INTO documents.contents (tenant, sha256, first_document)
          SELECT tenant, sha256, id FROM documents.documents WHERE id = $1",
-        "INSERT INTO views.document_view (document_id, tenant, region, version, updated_at, dedup_outcome, sha256, mime)
-         SELECT id, tenant, region, 3, now(), CASE id WHEN $1 THEN 'unique' ELSE 'duplicate' END, encode(sha256, 'hex'), 'text/plain'
-           FROM documents.documents",
+        "INSERT INTO documents.scans (document_id, tenant, region, blob_key, size_bytes, verdict, engine, database, database_number, event_id)
+         SELECT id, tenant, region, blob_key, size_bytes, 'clean', 'e', '1', 1, id FROM documents.documents WHERE id >= $1",
+        "INSERT INTO documents.duplicates (document_id, tenant, sha256, mime)
+         SELECT id, tenant, sha256, 'text/plain' FROM documents.documents WHERE id <> $1",
     ] {
         service.sql(statement, first).await;
     }
-    assert_ne!(first, duplicate);
+}
+
+async fn first_document(service: &Service) -> Option<Uuid> {
+    let first = sqlx::query_scalar("SELECT first_document FROM documents.contents");
+    first.fetch_optional(&service.pool).await.unwrap()
+}
+
+/// What was said beside the uploads.
+async fn announced(service: &Service) -> Vec<(Uuid, String)> {
+    sqlx::query_as(
+        "SELECT aggregate_id, event_type FROM pipeline.outbox_events WHERE event_type <> 'DocumentUploaded' ORDER BY id",
+    )
+    .fetch_all(&service.pool)
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
 async fn when_the_first_document_goes_a_duplicate_takes_its_place_and_is_read() {
     let service = Service::start().await;
     let (first, second) = (service.accepted("a.txt", b"twins").await, service.accepted("b.txt", b"twins").await);
-    known_as_duplicate(&service, first, second).await;
+    deduplicated(&service, first).await;
     erase(&service, first).await;
-    let heir: Uuid =
-        sqlx::query_scalar("SELECT first_document FROM documents.contents").fetch_one(&service.pool).await.unwrap();
-    assert_eq!(heir, second);
-    let announced: Vec<(Uuid, String)> = sqlx::query_as(
-        "SELECT aggregate_id, event_type FROM pipeline.outbox_events WHERE event_type <> 'DocumentUploaded' ORDER BY id",
-    )
-    .fetch_all(&service.pool)
-    .await
-    .unwrap();
-    assert_eq!(announced, [(first, "DocumentErased".into()), (second, "DocumentDeduplicated".into())]);
+    assert_eq!(first_document(&service).await, Some(second));
+    assert_eq!(announced(&service).await, [(first, "DocumentErased".into()), (second, "DocumentDeduplicated".into())]);
+    assert_eq!(service.count("documents.duplicates").await, 0, "it is the first now");
     erase(&service, second).await;
     assert_eq!(service.count("documents.contents").await, 0);
+}
+
+#[tokio::test]
+async fn what_was_refused_or_is_not_clean_any_more_or_not_judged_yet_inherits_nothing() {
+    let service = Service::start().await;
+    let mut documents = Vec::new();
+    for name in ["first.txt", "refused.png", "infected.txt", "good.txt", "erased.txt", "fresh.txt"] {
+        documents.push(service.accepted(name, b"many").await);
+    }
+    let [first, refused, infected, good, erased, fresh] = documents[..] else { panic!("{documents:?}") };
+    deduplicated(&service, first).await;
+    for document in [refused, fresh] {
+        service.sql("DELETE FROM documents.duplicates WHERE document_id = $1", document).await;
+    }
+    service.sql("UPDATE documents.scans SET verdict = 'infected' WHERE document_id = $1", infected).await;
+    erase(&service, erased).await;
+    erase(&service, first).await;
+    assert_eq!(first_document(&service).await, Some(good));
+    erase(&service, good).await;
+    assert_eq!(first_document(&service).await, None, "dedup finds the next one");
+    let said: Vec<Uuid> = announced(&service)
+        .await
+        .into_iter()
+        .filter(|(_, what)| what == "DocumentDeduplicated")
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(said, [good]);
+    let left: Vec<Uuid> =
+        sqlx::query_scalar("SELECT document_id FROM documents.duplicates").fetch_all(&service.pool).await.unwrap();
+    assert_eq!(left, [infected]);
 }
 
 #[tokio::test]
