@@ -40,6 +40,14 @@ CREATE INDEX documents_by_age ON documents.documents (created_at, id);
 -- The view's tombstone: with it the row holds nothing but ids.
 ALTER TABLE views.document_view ADD COLUMN erased_at timestamptz;
 
+-- For an erasure: what a document's retries hold.
+CREATE INDEX outbox_retries_by_key ON pipeline.outbox_events (md5(key)) WHERE kind = 'retry';
+
+-- The document whose records have this key; NULL when it is none of ours.
+CREATE FUNCTION documents.of_key(key bytea) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN encode(key, 'escape') ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN encode(key, 'escape')::uuid END
+$$;
+
 -- Ends what waits or died under a record's key, at every consumer: the bytes go, and the inbox says that they were discarded. What
 -- `spared` names is left as it is: the event that says why all else goes. A key that is being buried right now is left too; what
 -- comes of it are dead letters, which the next call finds. Returns how many messages were ended.
@@ -100,6 +108,10 @@ BEGIN
     -- Also of letters that were replayed: the rows stay, as the proof of what became of each attempt.
     UPDATE pipeline.outbox_events SET payload = NULL
      WHERE kind = 'dead_letter' AND md5(key) = md5(of_key) AND key = of_key AND event_type <> spared AND payload IS NOT NULL;
+    -- One that is not published yet is on its way, and its consumer will find the tombstone; what it leaves here is found later.
+    UPDATE pipeline.outbox_events o SET payload = NULL
+     WHERE kind = 'retry' AND md5(key) = md5(of_key) AND key = of_key AND event_type <> spared AND payload IS NOT NULL
+       AND NOT EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = o.id);
     RETURN total + ended;
 END $$;
 
