@@ -67,7 +67,7 @@ async fn only_the_topic_that_was_named_is_published_again() {
 
 #[tokio::test]
 async fn rows_of_erased_documents_are_left_alone_but_for_the_news_of_the_erasure() {
-    let (fleet, ledger) = published().await;
+    let (fleet, _) = published().await;
     let document: uuid::Uuid = sqlx::query_scalar(
         "SELECT aggregate_id FROM pipeline.outbox_events WHERE created_at = '2026-05-12T08:30:00Z' ORDER BY id LIMIT 1",
     )
