@@ -125,3 +125,13 @@ CREATE TABLE documents.contents (
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant, sha256)
 );
+
+-- The documents that dedup has said to be duplicates: which of them may take the place of an erased first one. Not one that was
+-- refused, and not one of which nothing was said yet. Owned by dedup, written with what it says.
+CREATE TABLE documents.duplicates (
+    document_id uuid  PRIMARY KEY,
+    tenant      text  NOT NULL,
+    sha256      bytea NOT NULL CHECK (length(sha256) = 32),
+    mime        text  NOT NULL
+);
+CREATE INDEX duplicates_by_content ON documents.duplicates (tenant, sha256);

@@ -40,6 +40,14 @@ CREATE INDEX documents_by_age ON documents.documents (created_at, id);
 -- The view's tombstone: with it the row holds nothing but ids.
 ALTER TABLE views.document_view ADD COLUMN erased_at timestamptz;
 
+-- For an erasure: what a document's retries hold.
+CREATE INDEX outbox_retries_by_key ON pipeline.outbox_events (md5(key)) WHERE kind = 'retry';
+
+-- The document whose records have this key; NULL when it is none of ours.
+CREATE FUNCTION documents.of_key(key bytea) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN encode(key, 'escape') ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN encode(key, 'escape')::uuid END
+$$;
+
 -- Ends what waits or died under a record's key, at every consumer: the bytes go, and the inbox says that they were discarded. What
 -- `spared` names is left as it is: the event that says why all else goes. A key that is being buried right now is left too; what
 -- comes of it are dead letters, which the next call finds. Returns how many messages were ended.
@@ -100,6 +108,10 @@ BEGIN
     -- Also of letters that were replayed: the rows stay, as the proof of what became of each attempt.
     UPDATE pipeline.outbox_events SET payload = NULL
      WHERE kind = 'dead_letter' AND md5(key) = md5(of_key) AND key = of_key AND event_type <> spared AND payload IS NOT NULL;
+    -- One that is not published yet is on its way, and its consumer will find the tombstone; what it leaves here is found later.
+    UPDATE pipeline.outbox_events o SET payload = NULL
+     WHERE kind = 'retry' AND md5(key) = md5(of_key) AND key = of_key AND event_type <> spared AND payload IS NOT NULL
+       AND NOT EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = o.id);
     RETURN total + ended;
 END $$;
 
@@ -109,9 +121,11 @@ END $$;
 --   already  it was erased before; nothing was done
 --   held     by a legal hold; nothing was done
 --   unknown  no such document, or it is another tenant's
--- `heir` is the document that is now the tenant's first one with this content, if the erased one was.
+-- `heir` is the document that is now the tenant's first one with this content, if the erased one was: the oldest of its duplicates
+-- that is clean today. Announce it as unique. Without one the content has no first document any more, and dedup finds the next:
+-- one of which it has not said anything yet asks anew, as it locks the first document before it says "duplicate".
 CREATE FUNCTION documents.erase(of_document uuid, of_tenant text, why text, by_whom text,
-                                OUT state text, OUT tenant text, OUT region text, OUT erased_at timestamptz, OUT heir uuid)
+                                OUT state text, OUT tenant text, OUT region text, OUT erased_at timestamptz, OUT heir uuid, OUT heir_mime text)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -136,11 +150,16 @@ BEGIN
     SELECT c.first_document INTO first FROM documents.contents c WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 FOR UPDATE;
     DELETE FROM documents.documents x WHERE x.id = of_document;
     IF first = of_document THEN
-        SELECT x.id INTO heir FROM documents.documents x
-         WHERE x.tenant = d.tenant AND x.sha256 = d.sha256 ORDER BY x.created_at, x.id LIMIT 1;
+        SELECT x.id INTO heir
+          FROM documents.duplicates u
+          JOIN documents.documents x ON x.id = u.document_id
+          JOIN documents.scans s ON s.document_id = u.document_id AND s.verdict = 'clean'
+         WHERE u.tenant = d.tenant AND u.sha256 = d.sha256 ORDER BY x.created_at, x.id LIMIT 1;
+        DELETE FROM documents.duplicates u WHERE u.document_id = heir RETURNING u.mime INTO heir_mime;
         UPDATE documents.contents c SET first_document = heir WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 AND heir IS NOT NULL;
         DELETE FROM documents.contents c WHERE c.tenant = d.tenant AND c.sha256 = d.sha256 AND heir IS NULL;
     END IF;
+    DELETE FROM documents.duplicates u WHERE u.document_id = of_document;
     DELETE FROM documents.scans s WHERE s.document_id = of_document;
     INSERT INTO documents.erasures AS e (document_id, tenant, region, reason, erased_by, sha256)
     VALUES (of_document, d.tenant, d.region, why, by_whom, d.sha256)

@@ -24,7 +24,9 @@ CREATE TABLE documents.scans (
     -- Fences the result: one that was overtaken finds another number.
     lease_epoch     bigint      NOT NULL DEFAULT 0,
     -- Rescans that failed since the last verdict or request.
-    failures        smallint    NOT NULL DEFAULT 0
+    failures        smallint    NOT NULL DEFAULT 0,
+    -- Why newer signatures gave no verdict, if they did not: what stands above is an older one's.
+    rescan_problem  text
 );
 -- Newest first; the number is in it, so that rows with new signatures cost no look at the table.
 CREATE INDEX scans_by_age ON documents.scans (first_scanned_at DESC, document_id DESC) INCLUDE (database_number)

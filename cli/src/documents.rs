@@ -57,7 +57,8 @@ async fn outbox(config: &Config) -> Result<Outbox, Error> {
     Ok(Outbox::new(registry, &config.topic_prefix))
 }
 
-fn reason(text: &str) -> Result<String, String> {
+/// A word, for what stays for good.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
     match erasure::is_reason(text) {
         true => Ok(text.to_owned()),
         false => {

@@ -70,6 +70,8 @@ struct Database {
     requested: i64,
     /// Of these and the others, those that av-scan has given up.
     failed: i64,
+    /// Newer signatures gave no verdict, as the document is not to be scanned under today's limits.
+    unscannable: i64,
 }
 
 pub async fn run(config: &Config, args: &RescanArgs) -> Result<Rescan, Error> {
@@ -85,7 +87,8 @@ pub async fn run(config: &Config, args: &RescanArgs) -> Result<Rescan, Error> {
 async fn databases(connection: &mut PgConnection) -> Result<Vec<Database>, Error> {
     let all = sqlx::query_as(
         r"SELECT database, count(*) AS clean, max(first_scanned_at) AS newest,
-                 count(*) FILTER (WHERE requested) AS requested, count(*) FILTER (WHERE failures >= 5) AS failed
+                 count(*) FILTER (WHERE requested) AS requested, count(*) FILTER (WHERE failures >= 5) AS failed,
+                 count(*) FILTER (WHERE rescan_problem IS NOT NULL) AS unscannable
             FROM documents.scans WHERE verdict = 'clean'
            GROUP BY database_number, database ORDER BY database_number DESC, database DESC LIMIT 1000",
     );
@@ -112,7 +115,8 @@ async fn request(connection: &mut PgConnection, args: &RescanArgs) -> Result<i64
     let mut requested = 0;
     loop {
         let step = sqlx::query(concat!(
-            r"UPDATE documents.scans SET requested = true, failures = 0
+            // What rests rests no longer; a scan that is out is overtaken, and its result dropped.
+            r"UPDATE documents.scans SET requested = true, failures = 0, leased_until = NULL
                WHERE document_id IN (SELECT document_id FROM documents.scans WHERE ",
             chosen!(),
             " ORDER BY document_id LIMIT $5 FOR UPDATE)"
@@ -138,7 +142,8 @@ impl Report for Rescan {
             lines.push("no clean verdicts".to_owned());
             return lines.join("\n");
         }
-        let mut table = output::table(["signatures", "clean", "asked for", "given up", "newest document"]);
+        let mut table =
+            output::table(["signatures", "clean", "asked for", "given up", "unscannable", "newest document"]);
         for d in &self.databases {
             let number = |n: i64| Cell::new(grouped(n)).set_alignment(CellAlignment::Right);
             let name = output::plain(&d.database, 60);
@@ -147,6 +152,7 @@ impl Report for Rescan {
                 number(d.clean),
                 number(d.requested),
                 number(d.failed),
+                number(d.unscannable),
                 Cell::new(instant(d.newest)),
             ]);
         }

@@ -26,7 +26,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   docfleet blobs orphans
   docfleet blobs orphans --older-than 7days --json | jq '.bytes'
-  docfleet blobs orphans --delete --why 'quarterly sweep' --yes
+  docfleet blobs orphans --delete --why quarterly-sweep --yes
 
 Orphans are harmless: nobody asks for them, and the same upload finds its bytes there. A content is deleted under the same lock
 that uploads take, so one that comes again meanwhile is not lost. What lies there and is none of ours is listed and never deleted.
@@ -51,8 +51,8 @@ pub struct OrphansArgs {
     /// Ask nothing
     #[arg(long, requires = "delete")]
     yes: bool,
-    /// For the record
-    #[arg(long, value_name = "TEXT")]
+    /// For the record, which stays for good: a word such as quarterly-sweep
+    #[arg(long, value_name = "WORD", value_parser = crate::documents::reason)]
     why: Option<String>,
     /// Who does it, for the record
     #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, default_value = "unknown")]
@@ -163,7 +163,7 @@ async fn remove(
         actor: &args.by,
         action: Action::ContentErased,
         document_id: kind.document(),
-        detail: serde_json::json!({ "size_bytes": object.size_bytes, "orphan": true, "why": plain(why, 200) }),
+        detail: serde_json::json!({ "size_bytes": object.size_bytes, "orphan": true, "why": why }),
     };
     trail::record(connection, &[entry]).await?;
     Ok(true)

@@ -50,6 +50,8 @@ pub struct RepublishReport {
     dry_run: bool,
     planned: i64,
     done: i64,
+    /// Rows of erased documents, which are left alone but for the news of the erasure.
+    erased: i64,
     /// By topic, what was planned.
     topics: Vec<(String, i64)>,
     /// The last row that was done: `--after` it resumes what is interrupted.
@@ -73,6 +75,8 @@ pub async fn run(config: &Config, args: &RepublishArgs) -> Result<RepublishRepor
         r"SELECT topic, count(*) FROM outbox_events o
            WHERE id > $3 AND created_at >= $1 AND created_at < $2 AND ($4::text IS NULL OR topic = $4)
              AND NOT EXISTS (SELECT FROM outbox_unpublished u WHERE u.id = o.id)
+             AND NOT (o.event_type <> 'DocumentErased'
+                      AND EXISTS (SELECT FROM documents.erasures e WHERE e.document_id = documents.of_key(o.key)))
            GROUP BY topic ORDER BY topic",
     )
     .bind(args.from)
@@ -81,8 +85,20 @@ pub async fn run(config: &Config, args: &RepublishArgs) -> Result<RepublishRepor
     .bind(&args.topic)
     .fetch_all(&mut connection)
     .await?;
+    let erased: i64 = sqlx::query_scalar(
+        r"SELECT count(*) FROM outbox_events o
+           WHERE id > $3 AND created_at >= $1 AND created_at < $2 AND ($4::text IS NULL OR topic = $4)
+             AND o.event_type <> 'DocumentErased'
+             AND EXISTS (SELECT FROM documents.erasures e WHERE e.document_id = documents.of_key(o.key))",
+    )
+    .bind(args.from)
+    .bind(args.to)
+    .bind(args.after)
+    .bind(&args.topic)
+    .fetch_one(&mut connection)
+    .await?;
     let planned = topics.iter().map(|(_, rows)| rows).sum();
-    let mut report = RepublishReport { dry_run: args.dry_run, planned, done: 0, topics, last: args.after };
+    let mut report = RepublishReport { dry_run: args.dry_run, planned, done: 0, erased, topics, last: args.after };
     if !args.dry_run && planned > 0 {
         (report.done, report.last) = republish(&mut connection, args, planned).await?;
     }
@@ -99,6 +115,8 @@ async fn republish(connection: &mut PgConnection, args: &RepublishArgs, planned:
                   SELECT id, created_at, shard FROM outbox_events o
                    WHERE id > $3 AND created_at >= $1 AND created_at < $2 AND ($4::text IS NULL OR topic = $4)
                      AND NOT EXISTS (SELECT FROM outbox_unpublished u WHERE u.id = o.id)
+                     AND NOT (o.event_type <> 'DocumentErased'
+                              AND EXISTS (SELECT FROM documents.erasures e WHERE e.document_id = documents.of_key(o.key)))
                    ORDER BY id LIMIT $5),
                 noted AS (
                   INSERT INTO outbox_unpublished (id, created_at, shard) SELECT * FROM chosen
@@ -144,8 +162,12 @@ impl RepublishArgs {
 
 impl Report for RepublishReport {
     fn text(&self) -> String {
+        let erased = match self.erased {
+            0 => String::new(),
+            rows => format!("\n{} of erased documents are left alone.", counted(rows, "row")),
+        };
         if self.planned == 0 {
-            return "No published row lies in this time.".to_owned();
+            return format!("No published row lies in this time.{erased}");
         }
         let mut table = output::table(["topic", "rows"]);
         for (topic, rows) in &self.topics {
@@ -156,6 +178,6 @@ impl Report for RepublishReport {
         } else {
             format!("{} will be published again; docfleet status shows how many still wait.", counted(self.done, "row"))
         };
-        format!("{table}\n{verdict}")
+        format!("{table}\n{verdict}{erased}")
     }
 }

@@ -124,6 +124,22 @@ async fn an_event_without_an_outcome_is_named() {
     let text = fleet.run(&["audit"]).await.stdout;
     assert!(text.contains(&ledger.scanned[1].to_string()) && text.contains("projection-builder"), "{text}");
     assert_eq!(findings(&fleet, &["--settled-before", "1h"]).await, [], "younger than an hour: it may be on its way");
+    erased(&ledger, ledger.scanned[1]).await;
+    assert_eq!(findings(&fleet, &[]).await, [], "nobody owes an outcome of an erased document");
+    ledger.sql("UPDATE pipeline.outbox_events SET event_type = 'DocumentErased' WHERE kind = 'event'").await;
+    assert_eq!(findings(&fleet, &[]).await, one("missing-outcome"), "but for the erasure");
+}
+
+/// A tombstone for the document of an event.
+async fn erased(ledger: &Ledger, event: Uuid) {
+    sqlx::query(
+        "INSERT INTO documents.erasures (document_id, tenant, region, reason, erased_by)
+         SELECT aggregate_id, tenant, region, 'request', 'x' FROM pipeline.outbox_events WHERE event_id = $1 AND kind = 'event'",
+    )
+    .bind(event)
+    .execute(&ledger.pool)
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -76,6 +76,8 @@ async fn orphans_are_found_and_deleted_and_nothing_else_is() {
     let found = found.json();
     assert_eq!((&found["orphans"], &found["bytes"], &found["foreign"]), (&3.into(), &15.into(), &1.into()));
     assert_eq!((&found["looked_at"], &found["deleted"]), (&7.into(), &0.into()));
+    let about_a_person = store.run(&["--delete", "--why", "Max Mustermann", "--yes"]).await;
+    assert_eq!(about_a_person.code, 2, "a reason is a word");
     let unsaid = store.run(&["--delete", "--why", "sweep"]).await;
     assert!(unsaid.code == 2 && unsaid.stderr.contains("--yes"), "{}", unsaid.stderr);
 

@@ -64,3 +64,36 @@ async fn only_the_topic_that_was_named_is_published_again() {
     let done = fleet.run(&[&HOUR[..], &["--topic", &ledger.uploaded_topic, "--why", "x", "--json"]].concat()).await;
     assert_eq!((done.code, &done.json()["done"]), (0, &2.into()), "{}", done.stderr);
 }
+
+#[tokio::test]
+async fn rows_of_erased_documents_are_left_alone_but_for_the_news_of_the_erasure() {
+    let (fleet, _) = published().await;
+    let document: uuid::Uuid = sqlx::query_scalar(
+        "SELECT aggregate_id FROM pipeline.outbox_events WHERE created_at = '2026-05-12T08:30:00Z' ORDER BY id LIMIT 1",
+    )
+    .fetch_one(&fleet.database.pool())
+    .await
+    .unwrap();
+    sqlx::query("INSERT INTO documents.erasures (document_id, tenant, region, reason, erased_by) VALUES ($1, 't', 'r', 'request', 'x')")
+        .bind(document)
+        .execute(&fleet.database.pool())
+        .await
+        .unwrap();
+    let of_it =
+        "SELECT count(*) FROM pipeline.outbox_events o JOIN documents.erasures e ON e.document_id = o.aggregate_id
+                  WHERE o.created_at = '2026-05-12T08:30:00Z'";
+    let rows = count(&fleet, of_it).await;
+    assert!(rows > 0);
+    let plan = fleet.run(&[&HOUR[..], &["--dry-run"]].concat()).await;
+    assert!(plan.stdout.contains("of erased documents are left alone"), "{}", plan.stdout);
+    let done = fleet.run(&[&HOUR[..], &["--why", "INC-42", "--json"]].concat()).await;
+    assert_eq!((&done.json()["done"], &done.json()["erased"]), (&(3 - rows).into(), &rows.into()), "{}", done.stderr);
+    assert_eq!(count(&fleet, UNPUBLISHED).await, 3 - rows);
+    sqlx::query("UPDATE pipeline.outbox_events SET event_type = 'DocumentErased' WHERE aggregate_id = $1")
+        .bind(document)
+        .execute(&fleet.database.pool())
+        .await
+        .unwrap();
+    let news = fleet.run(&[&HOUR[..], &["--why", "INC-42", "--json"]].concat()).await;
+    assert_eq!((&news.json()["done"], &news.json()["erased"]), (&rows.into(), &0.into()), "{}", news.stderr);
+}

@@ -26,16 +26,22 @@ async fn a_rescan_shows_first_and_asks_only_for_the_clean_ones_that_were_chosen(
     let new = scanned(&fleet, "acme", "clean", 10).await;
     let other = scanned(&fleet, "b", "clean", 10).await;
     scanned(&fleet, "acme", "infected", 1).await;
+    let rests = "UPDATE documents.scans SET rescan_problem = 'limits-exceeded', leased_until = now() + interval '1 day' WHERE document_id = $1";
+    sqlx::query(rests).bind(new).execute(&fleet.database.pool()).await.unwrap();
 
     let shown = fleet.run(&["rescan", "--json"]).await.json();
     let database = &shown["databases"][0];
     assert_eq!((&database["clean"], &database["failed"], &shown["chosen"]), (&3.into(), &3.into(), &().into()));
+    assert_eq!(database["unscannable"], 1);
     let dry = fleet.run(&["rescan", "--since", "30d", "--dry-run"]).await;
     assert!(dry.stdout.contains("2 documents would be asked for"), "{}{}", dry.stdout, dry.stderr);
     assert_eq!(requested(&fleet).await, [] as [Uuid; 0]);
 
     assert_eq!(fleet.run(&["rescan", "--since", "30d", "--tenant", "acme"]).await.code, 0);
     assert_eq!(requested(&fleet).await, [new]);
+    let resting = "SELECT count(*) FROM documents.scans WHERE leased_until IS NOT NULL";
+    let resting: i64 = sqlx::query_scalar(resting).fetch_one(&fleet.database.pool()).await.unwrap();
+    assert_eq!(resting, 0, "what is asked for rests no longer");
     let document = other.to_string();
     let one = fleet.run(&["rescan", "--document", &document, "--json"]).await.json();
     assert_eq!(one["chosen"], 1);

@@ -90,6 +90,7 @@ struct Row {
     region: Option<String>,
     erased_at: Option<OffsetDateTime>,
     heir: Option<Uuid>,
+    heir_mime: Option<String>,
 }
 
 /// Registers the schemas of what [`erase`] says.
@@ -115,14 +116,14 @@ pub async fn erase(
     request: Request<'_>,
     traceparent: Option<String>,
 ) -> Result<Erased, Error> {
-    let row: Row = sqlx::query_as("SELECT state, tenant, region, erased_at, heir FROM documents.erase($1, $2, $3, $4)")
+    let row: Row = sqlx::query_as("SELECT * FROM documents.erase($1, $2, $3, $4)")
         .bind(request.document_id)
         .bind(request.tenant)
         .bind(request.reason)
         .bind(request.by)
         .fetch_one(&mut *connection)
         .await?;
-    let heir = row.heir;
+    let heir = row.heir.zip(row.heir_mime);
     let (tenant, region, at) = match (row.state.as_str(), row.tenant, row.region, row.erased_at) {
         ("erased", Some(tenant), Some(region), Some(at)) => (tenant, region, at),
         ("already", _, _, Some(at)) => return Ok(Erased::Already { at }),
@@ -136,8 +137,8 @@ pub async fn erase(
         by: request.by.to_owned(),
     };
     let mut drafts = vec![Draft::first(event, &tenant, &region, traceparent)];
-    if let Some(heir) = heir {
-        drafts.extend(unique_now(connection, heir).await?);
+    if let Some((heir, mime)) = heir {
+        drafts.push(unique_now(connection, heir, mime).await?);
     }
     outbox.append(connection, drafts).await?;
     Ok(Erased::Now { tenant, at })
@@ -151,35 +152,32 @@ struct Heir {
     blob_key: String,
     size_bytes: i64,
     sha256: String,
-    mime: String,
     searchable_pdf: bool,
 }
 
 /// A duplicate has no text of its own: the first document's stood for it. When that one goes, its heir is announced as
-/// unique, and so is read. One that is not known as a duplicate yet needs nothing: dedup finds that it is the first.
-async fn unique_now(connection: &mut PgConnection, heir: Uuid) -> Result<Option<Draft>, sqlx::Error> {
-    let heir_row: Option<Heir> = sqlx::query_as(
-        r"SELECT d.tenant, d.region, d.file_name, d.blob_key, d.size_bytes, v.sha256, v.mime, d.searchable_pdf
-            FROM documents.documents d JOIN views.document_view v ON v.document_id = d.id
-           WHERE d.id = $1 AND v.dedup_outcome = 'duplicate' AND v.sha256 IS NOT NULL AND v.mime IS NOT NULL",
+/// unique, and so is read.
+async fn unique_now(connection: &mut PgConnection, heir: Uuid, mime: String) -> Result<Draft, sqlx::Error> {
+    // Its own erasure waits for the content's row, which this transaction holds.
+    let row: Heir = sqlx::query_as(
+        r"SELECT tenant, region, file_name, blob_key, size_bytes, encode(sha256, 'hex') AS sha256, searchable_pdf
+            FROM documents.documents WHERE id = $1",
     )
     .bind(heir)
-    .fetch_optional(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(heir_row.map(|row| {
-        let event = DocumentDeduplicated {
-            document_id: heir,
-            outcome: DedupOutcome::Unique,
-            duplicate_of: None,
-            reason: None,
-            sha256: row.sha256,
-            mime: row.mime,
-            file_name: row.file_name,
-            blob: BlobRef { key: row.blob_key, size_bytes: row.size_bytes },
-            searchable_pdf: row.searchable_pdf,
-        };
-        Draft::first(event, &row.tenant, &row.region, None)
-    }))
+    let event = DocumentDeduplicated {
+        document_id: heir,
+        outcome: DedupOutcome::Unique,
+        duplicate_of: None,
+        reason: None,
+        sha256: row.sha256,
+        mime,
+        file_name: row.file_name,
+        blob: BlobRef { key: row.blob_key, size_bytes: row.size_bytes },
+        searchable_pdf: row.searchable_pdf,
+    };
+    Ok(Draft::first(event, &row.tenant, &row.region, None))
 }
 
 /// Which of the documents are erased. Call it first in a settlement that is about to write or emit something of them, and

@@ -3,7 +3,7 @@
 //! The erasure is decided in `documents.erasures`; this is what follows from it, as often as it takes. A row is claimed by
 //! moving its next try ahead, so several processes share the work and one that dies loses nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use docfleet_blobs::{content_key, layout_key, mrz_key, searchable_key, text_key};
 use docfleet_events::trail::{self, Action, Entry};
@@ -22,6 +22,10 @@ const CLAIM_TIME: Duration = Duration::from_secs(15 * 60);
 /// After a failure, doubled with each one.
 const WAIT: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(600);
+/// Between two looks for what failed after an erasure was finished.
+const LATE_LOOK: Duration = Duration::from_secs(600);
+/// Documents in one such look.
+const LATE: i64 = 1_000;
 
 #[derive(FromRow)]
 struct Erasure {
@@ -45,6 +49,7 @@ enum Failed {
 
 /// Until `stop`; at once when a document of this process was erased.
 pub(crate) async fn run(app: App, stop: CancellationToken) {
+    let mut looked: Option<Instant> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -59,6 +64,12 @@ pub(crate) async fn run(app: App, stop: CancellationToken) {
                     tracing::warn!(%error, "erased documents were not looked for");
                     break;
                 }
+            }
+        }
+        if looked.is_none_or(|at| at.elapsed() >= LATE_LOOK) {
+            looked = Some(Instant::now());
+            if let Err(error) = app.forget_what_failed_late().await {
+                tracing::warn!(%error, "late failures of erased documents were not looked for");
             }
         }
         if let Err(error) = app.report_erasures().await {
@@ -174,6 +185,38 @@ impl App {
         .execute(&self.pool)
         .await
         .map(drop)
+    }
+
+    /// A consumer that was far behind, or whose message was replayed, fails at an event of an erased document, and keeps what
+    /// the event says: until this look. Returns how many documents it was at.
+    ///
+    /// # Errors
+    /// The database's; the next look goes on.
+    pub async fn forget_what_failed_late(&self) -> Result<u64, sqlx::Error> {
+        let left: Vec<(Uuid, String, String)> = sqlx::query_as(
+            r"SELECT e.document_id, e.erased_by, e.reason FROM documents.erasures e
+               WHERE e.region = $1 AND e.document_id IN (
+                    SELECT documents.of_key(o.key) FROM pipeline.outbox_events o
+                     WHERE o.kind <> 'event' AND o.event_type <> 'DocumentErased' AND o.payload IS NOT NULL
+                       AND NOT (o.kind = 'retry' AND EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = o.id))
+                    UNION ALL
+                    SELECT documents.of_key(m.key) FROM pipeline.parked_messages m WHERE m.event_type <> 'DocumentErased')
+               LIMIT $2",
+        )
+        .bind(&*self.region)
+        .bind(LATE)
+        .fetch_all(&self.pool)
+        .await?;
+        // Each by itself: its locks are those that settlements wait for.
+        for (document, by, reason) in &left {
+            sqlx::query("SELECT pipeline.forget_key(convert_to($1::text, 'UTF8'), 'DocumentErased', $2, $3)")
+                .bind(document.to_string())
+                .bind(by)
+                .bind(format!("the document was erased: {reason}"))
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(left.len() as u64)
     }
 
     async fn try_again(&self, erasure: &Erasure, failed: &Failed) -> Result<(), sqlx::Error> {

@@ -28,6 +28,8 @@ pub struct Limits {
 const DEPTH_MAX: u8 = 3;
 /// Of the end of a document: the directory of a ZIP must lie within it. Some 3,000 members.
 const TAIL_BYTES_MAX: usize = 256 * 1024;
+/// Of a document, over all its nesting: about what one directory has room for. Each costs time and memory whatever its size.
+const MEMBERS_MAX: u32 = 6_000;
 /// From the signature of a local header to the end of the two sizes.
 const SIZES_END: usize = 26;
 const LOCAL_HEADER: &[u8] = b"PK\x03\x04";
@@ -45,6 +47,7 @@ pub struct Sentinel {
 struct Allowance {
     limits: Limits,
     unpacked_bytes: u64,
+    members: u32,
 }
 
 impl Allowance {
@@ -52,16 +55,27 @@ impl Allowance {
         self.unpacked_bytes = self.unpacked_bytes.saturating_add(bytes);
         if self.unpacked_bytes > self.limits.total_bytes_max { Err(Unscannable::LimitsExceeded) } else { Ok(()) }
     }
+
+    fn begin_member(&mut self) -> Result<(), Unscannable> {
+        self.members = self.members.saturating_add(1);
+        if self.members > MEMBERS_MAX { Err(Unscannable::LimitsExceeded) } else { Ok(()) }
+    }
 }
 
 impl Sentinel {
     pub fn new(limits: Limits) -> Self {
-        Self { eye: Eye::new(0), allowance: Allowance { limits, unpacked_bytes: 0 } }
+        Self { eye: Eye::new(0), allowance: Allowance { limits, unpacked_bytes: 0, members: 0 } }
     }
 
-    /// In the order of the document. Takes as long as unpacking the piece does: give it small ones.
+    /// In the order of the document. Of an archive it takes as long as unpacking the piece does, and what is packed in it: at
+    /// worst as long as unpacking `total_bytes_max`. See [`Self::unpacks`].
     pub fn observe(&mut self, piece: &[u8]) {
         self.eye.observe(piece, &mut self.allowance);
+    }
+
+    /// Whether the next piece may be unpacked, which can take seconds; else it is only looked at.
+    pub fn unpacks(&self) -> bool {
+        self.eye.walk.is_some() || self.eye.seen_bytes < LOCAL_HEADER.len() as u64
     }
 
     pub fn seen_bytes(&self) -> u64 {
@@ -140,8 +154,8 @@ impl Eye {
             (Ok(None), None) if !self.head.starts_with(LOCAL_HEADER) => None,
             (Err(why), _) => Some(why),
             // An archive without a member: nothing but its end.
-            (Ok(Some(members)), None) if members.is_empty() && self.depth < DEPTH_MAX => None,
-            (Ok(Some(members)), Some(walk)) => walk.agrees_with(&members).err(),
+            (Ok(Some(all)), None) if all.members.is_empty() && all.start == 0 && self.depth < DEPTH_MAX => None,
+            (Ok(Some(directory)), Some(walk)) => walk.agrees_with(&directory).err(),
             (Ok(_), _) => NOT_COVERED,
         }
     }

@@ -27,8 +27,10 @@ const LEASE: Duration = Duration::from_secs(300);
 const IDLE: Duration = Duration::from_secs(15);
 /// What died with its lease, or came into the window by a clock, is found by the next pass.
 const PASS_EVERY: Duration = Duration::from_secs(600);
-/// How long a document rests that could not be scanned, times its failures.
+/// How long a document rests after a failure that may be its own.
 const FAILED_REST: Duration = Duration::from_secs(600);
+/// How long one rests that is not to be scanned: until there are other signatures or limits.
+const UNSCANNABLE_REST: Duration = Duration::from_secs(86_400);
 /// Where counting ends.
 const DUE_ROWS_MAX: i64 = 100_000;
 /// Behind every document.
@@ -140,10 +142,15 @@ impl Rescan {
             Ok(Finding { answer: Answer::Infected { signature }, version }) => {
                 (self.infected(due, &signature, &version).await?, "infected")
             }
-            Ok(Finding { answer, version }) => {
+            Ok(Finding { answer: Answer::Clean, version }) => {
                 let mut connection = self.pool.acquire().await?;
-                let kept = scans::still_clean(&mut connection, due, &version).await?;
-                (kept, if answer == Answer::Clean { "clean" } else { "unscannable" })
+                (scans::still_clean(&mut connection, due, &version).await?, "clean")
+            }
+            Ok(Finding { answer: Answer::Unscannable(why), .. }) => {
+                tracing::warn!(document = %due.document_id, reason = why.as_str(), "a rescan gave no verdict");
+                let mut connection = self.pool.acquire().await?;
+                let rest = UNSCANNABLE_REST.as_secs_f64();
+                (scans::not_scannable(&mut connection, due, why, rest).await?, "unscannable")
             }
             Err(error) => return self.failed(due, &error).await,
         };

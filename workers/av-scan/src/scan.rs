@@ -16,8 +16,8 @@ use crate::{
 
 /// A document that brought so many engines down in one try is fed to no further one.
 const ENGINES_MAX: usize = 2;
-/// In one go: at deflate's best ratio, 1,032, some 16 MB to unpack.
-const OBSERVED_BYTES: usize = 16 * 1024;
+/// In one go, where nothing is unpacked.
+const OBSERVED_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -83,8 +83,16 @@ impl Scanner {
     }
 }
 
-/// Unpacking takes time, and other documents use the same threads.
+/// Other documents use the same threads, so unpacking is done on others: archives in archives make seconds of a few bytes.
 async fn observed(sentinel: Arc<Mutex<Sentinel>>, chunk: Bytes) -> Result<Bytes, docfleet_blobs::Error> {
+    if sentinel.lock().unwrap_or_else(PoisonError::into_inner).unpacks() {
+        let work = move || {
+            sentinel.lock().unwrap_or_else(PoisonError::into_inner).observe(&chunk);
+            chunk
+        };
+        let ended = |error: tokio::task::JoinError| docfleet_blobs::Error::Spool(std::io::Error::other(error));
+        return tokio::task::spawn_blocking(work).await.map_err(ended);
+    }
     for piece in chunk.chunks(OBSERVED_BYTES) {
         sentinel.lock().unwrap_or_else(PoisonError::into_inner).observe(piece);
         if piece.len() == OBSERVED_BYTES {

@@ -8,7 +8,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{Finding, Version, reply::Answer};
+use crate::{
+    Finding, Version,
+    reply::{Answer, Unscannable},
+};
 
 /// After so many failures in a row a document waits for newer signatures or an operator.
 pub const FAILURES_MAX: i16 = 5;
@@ -57,7 +60,7 @@ pub async fn record(connection: &mut PgConnection, batch: &[Scanned<'_>]) -> Res
           ON CONFLICT (document_id) DO UPDATE
              SET verdict = excluded.verdict, signature = excluded.signature, engine = excluded.engine,
                  database = excluded.database, database_number = excluded.database_number,
-                 scanned_at = excluded.scanned_at, requested = false, failures = 0, leased_until = NULL,
+                 scanned_at = excluded.scanned_at, requested = false, failures = 0, leased_until = NULL, rescan_problem = NULL,
                  lease_epoch = s.lease_epoch + 1
            WHERE s.verdict <> 'infected'",
     )
@@ -140,13 +143,12 @@ pub async fn claim_requested(
     .await
 }
 
-/// Still clean, or not to be scanned under today's limits, which takes no clean verdict back: its bytes are the same that
-/// an engine has read to their end. False when the lease was lost.
+/// Clean by these signatures too. False when the lease was lost.
 pub async fn still_clean(connection: &mut PgConnection, due: &Due, by: &Version) -> Result<bool, sqlx::Error> {
     let updated = sqlx::query(
         r"UPDATE documents.scans
              SET engine = $3, database = $4, database_number = $5, scanned_at = clock_timestamp(), requested = false,
-                 failures = 0, leased_until = NULL
+                 failures = 0, leased_until = NULL, rescan_problem = NULL
            WHERE document_id = $1 AND lease_epoch = $2 AND verdict = 'clean'",
     )
     .bind(due.document_id)
@@ -170,7 +172,7 @@ pub async fn infected(
     let updated = sqlx::query(
         r"UPDATE documents.scans
              SET verdict = 'infected', signature = $3, engine = $4, database = $5, database_number = $6,
-                 scanned_at = clock_timestamp(), requested = false, failures = 0, leased_until = NULL
+                 scanned_at = clock_timestamp(), requested = false, failures = 0, leased_until = NULL, rescan_problem = NULL
            WHERE document_id = $1 AND lease_epoch = $2 AND verdict = 'clean'",
     )
     .bind(due.document_id)
@@ -194,6 +196,28 @@ pub async fn infected(
     .execute(connection)
     .await?;
     Ok(true)
+}
+
+/// Not to be scanned under today's limits. That takes no clean verdict back, as an engine has read these bytes to their
+/// end; but it is the word of the signatures of then, and the document stays due. False when the lease was lost.
+pub async fn not_scannable(
+    connection: &mut PgConnection,
+    due: &Due,
+    why: Unscannable,
+    rest_seconds: f64,
+) -> Result<bool, sqlx::Error> {
+    let updated = sqlx::query(
+        r"UPDATE documents.scans
+             SET rescan_problem = $3, failures = failures + 1, leased_until = clock_timestamp() + make_interval(secs => $4)
+           WHERE document_id = $1 AND lease_epoch = $2 AND verdict = 'clean'",
+    )
+    .bind(due.document_id)
+    .bind(due.lease_epoch)
+    .bind(why.as_str())
+    .bind(rest_seconds)
+    .execute(connection)
+    .await?;
+    Ok(updated.rows_affected() == 1)
 }
 
 /// A try without a verdict. `counts` when the document may be the cause.

@@ -49,6 +49,32 @@ pub async fn claim(
     }
 }
 
+/// Writes down that these are duplicates, with their types; one that stands there stays. An erasure of the first document
+/// chooses the next one among them.
+///
+/// # Errors
+/// The database's.
+pub async fn note_duplicates(
+    connection: &mut PgConnection,
+    duplicates: &[(Content, &'static str)],
+) -> Result<(), sqlx::Error> {
+    if duplicates.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        r"INSERT INTO documents.duplicates (document_id, tenant, sha256, mime)
+          SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::text[]) AS u (document) ORDER BY document
+          ON CONFLICT (document_id) DO NOTHING",
+    )
+    .bind(duplicates.iter().map(|(c, _)| c.document_id).collect::<Vec<_>>())
+    .bind(duplicates.iter().map(|(c, _)| c.tenant.as_str()).collect::<Vec<_>>())
+    .bind(duplicates.iter().map(|(c, _)| c.sha256.as_slice()).collect::<Vec<_>>())
+    .bind(duplicates.iter().map(|(_, mime)| *mime).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Waits for another transaction that is entering the same content.
 async fn insert_new(connection: &mut PgConnection, contents: &[&Content]) -> Result<(), sqlx::Error> {
     if contents.is_empty() {

@@ -128,6 +128,13 @@ impl Handler for Dedup {
         if !erased_of(settlement.connection(), &named).await.map_err(|e| of_database(&e))?.is_empty() {
             return Err(Failure::transient(reason::FIRST_DOCUMENT_ERASED, "the content gets another first document"));
         }
+        let duplicates: Vec<(Content, &str)> = living()
+            .filter_map(|worked| {
+                let content = content_of(worked).filter(|c| firsts.get(&c.key()) != Some(&c.document_id))?;
+                Some((content, mime_of(&worked.finding)?))
+            })
+            .collect();
+        contents::note_duplicates(settlement.connection(), &duplicates).await.map_err(|e| of_database(&e))?;
         for worked in living() {
             let first = content_of(worked).and_then(|content| firsts.get(&content.key()).copied());
             if let Finding::Accepted { first_document, .. } = &worked.finding {
@@ -169,6 +176,13 @@ fn content_of(worked: &Found) -> Option<Content> {
         document_id: worked.message.event.document_id,
         is_probably_known: matches!(lookup, Lookup::Said(_)),
     })
+}
+
+fn mime_of(finding: &Finding) -> Option<&'static str> {
+    match finding {
+        Finding::Accepted { identity, .. } => Some(identity.sniffed.kind.mime()),
+        Finding::Refused { .. } | Finding::NotClean | Finding::Gone => None,
+    }
 }
 
 /// What follows from a finding. `first` is the first document of the content in this tenant.

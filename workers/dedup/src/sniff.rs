@@ -129,7 +129,7 @@ impl Sniffer {
         let also_pdf = kind != Kind::Pdf && early.windows(PDF.len()).any(|window| window == PDF);
         let also_zip = !starts_as_zip(&self.head) && self.tail.ends_as_zip();
         let also_page = match kind {
-            Kind::Pdf => text::names_markup(early),
+            Kind::Pdf => text::names_markup(early) || self.trace.archive_behind_pdf,
             // A program that is written around a picture's first bytes: `GIF89a=1;…`, `GIF89a/*…`.
             Kind::Gif | Kind::Webp if self.text.is_text() => true,
             Kind::Gif if self.head.get(6..8) == Some(b"/*") => true,

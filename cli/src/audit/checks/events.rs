@@ -27,6 +27,7 @@ pub const EVENTS: &[Check] = &[
         // An event that its consumer could not decode has its outcome under the id of its place; its failure row names
         // it. That name is foreign text, so the row must also hold the event's bytes. Of a value too large to be carried
         // it holds the size, in a header that only the runtime writes.
+        // Of an erased document only the erasure is owed: nothing else of it is published again.
         sql: r"WITH named AS MATERIALIZED (
                    SELECT f.consumer, header ->> 1 AS event_id, sha256(f.payload) AS digest,
                           (SELECT size ->> 1 FROM jsonb_array_elements(f.headers) AS size
@@ -37,6 +38,8 @@ pub const EVENTS: &[Check] = &[
                    SELECT o.*, s.consumer AS owes
                      FROM audit_tail o JOIN pipeline.subscriptions s ON s.topic = o.topic
                     WHERE o.kind = 'event'
+                      AND (o.event_type = 'DocumentErased'
+                           OR NOT EXISTS (SELECT FROM documents.erasures e WHERE e.document_id = o.aggregate_id))
                       AND NOT EXISTS (SELECT FROM pipeline.inbox i WHERE i.consumer = s.consumer AND i.event_id = o.event_id))
                SELECT count(*) OVER () AS total, m.owes AS consumer, m.event_id AS id,
                       format('%s %s, version %s of %s', CASE WHEN u.id IS NULL THEN 'published' ELSE 'unpublished' END,

@@ -9,6 +9,7 @@ pub const TOPICS: &[Check] = &[
         pass: Pass::Topics,
         says: "events marked as published that are not on their topic",
         what_to_do: "The broker lost an acknowledged record: publish it again by `docfleet relay republish`.",
+        // What is lost of an erased document stays lost.
         sql: r"SELECT count(*) OVER () AS total, NULL::text AS consumer, o.event_id AS id,
                       format('row %s, %s, of %s', o.id, o.topic, date_trunc('second', o.created_at)) AS detail
                  FROM pipeline.outbox_events o
@@ -16,6 +17,8 @@ pub const TOPICS: &[Check] = &[
                 WHERE o.kind = 'event' AND o.created_at > t.since AND o.created_at < now() - make_interval(secs => $1)
                   AND NOT EXISTS (SELECT FROM pipeline.outbox_unpublished u WHERE u.id = o.id)
                   AND NOT EXISTS (SELECT FROM audit_records r WHERE r.event_id = o.event_id AND r.topic = o.topic)
+                  AND (o.event_type = 'DocumentErased'
+                       OR NOT EXISTS (SELECT FROM documents.erasures e WHERE e.document_id = o.aggregate_id))
                 ORDER BY o.id LIMIT 20",
     },
     Check {

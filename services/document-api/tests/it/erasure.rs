@@ -217,38 +217,76 @@ async fn an_eraser_that_died_in_the_middle_and_a_store_that_refuses_are_followed
     .await;
 }
 
-/// As dedup and projection-builder leave them.
-async fn known_as_duplicate(service: &Service, first: Uuid, duplicate: Uuid) {
+/// As av-scan and dedup leave it: the first one's content, and clean scans and duplicates of the others. The view is behind.
+async fn deduplicated(service: &Service, first: Uuid) {
     for statement in [
         "INSERT INTO documents.contents (tenant, sha256, first_document)
          SELECT tenant, sha256, id FROM documents.documents WHERE id = $1",
-        "INSERT INTO views.document_view (document_id, tenant, region, version, updated_at, dedup_outcome, sha256, mime)
-         SELECT id, tenant, region, 3, now(), CASE id WHEN $1 THEN 'unique' ELSE 'duplicate' END, encode(sha256, 'hex'), 'text/plain'
-           FROM documents.documents",
+        "INSERT INTO documents.scans (document_id, tenant, region, blob_key, size_bytes, verdict, engine, database, database_number, event_id)
+         SELECT id, tenant, region, blob_key, size_bytes, 'clean', 'e', '1', 1, id FROM documents.documents WHERE id >= $1",
+        "INSERT INTO documents.duplicates (document_id, tenant, sha256, mime)
+         SELECT id, tenant, sha256, 'text/plain' FROM documents.documents WHERE id <> $1",
     ] {
         service.sql(statement, first).await;
     }
-    assert_ne!(first, duplicate);
+}
+
+async fn first_document(service: &Service) -> Option<Uuid> {
+    let first = sqlx::query_scalar("SELECT first_document FROM documents.contents");
+    first.fetch_optional(&service.pool).await.unwrap()
+}
+
+/// What was said beside the uploads.
+async fn announced(service: &Service) -> Vec<(Uuid, String)> {
+    sqlx::query_as(
+        "SELECT aggregate_id, event_type FROM pipeline.outbox_events WHERE event_type <> 'DocumentUploaded' ORDER BY id",
+    )
+    .fetch_all(&service.pool)
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
 async fn when_the_first_document_goes_a_duplicate_takes_its_place_and_is_read() {
     let service = Service::start().await;
     let (first, second) = (service.accepted("a.txt", b"twins").await, service.accepted("b.txt", b"twins").await);
-    known_as_duplicate(&service, first, second).await;
+    deduplicated(&service, first).await;
     erase(&service, first).await;
-    let heir: Uuid =
-        sqlx::query_scalar("SELECT first_document FROM documents.contents").fetch_one(&service.pool).await.unwrap();
-    assert_eq!(heir, second);
-    let announced: Vec<(Uuid, String)> = sqlx::query_as(
-        "SELECT aggregate_id, event_type FROM pipeline.outbox_events WHERE event_type <> 'DocumentUploaded' ORDER BY id",
-    )
-    .fetch_all(&service.pool)
-    .await
-    .unwrap();
-    assert_eq!(announced, [(first, "DocumentErased".into()), (second, "DocumentDeduplicated".into())]);
+    assert_eq!(first_document(&service).await, Some(second));
+    assert_eq!(announced(&service).await, [(first, "DocumentErased".into()), (second, "DocumentDeduplicated".into())]);
+    assert_eq!(service.count("documents.duplicates").await, 0, "it is the first now");
     erase(&service, second).await;
     assert_eq!(service.count("documents.contents").await, 0);
+}
+
+#[tokio::test]
+async fn what_was_refused_or_is_not_clean_any_more_or_not_judged_yet_inherits_nothing() {
+    let service = Service::start().await;
+    let mut documents = Vec::new();
+    for name in ["first.txt", "refused.png", "infected.txt", "good.txt", "erased.txt", "fresh.txt"] {
+        documents.push(service.accepted(name, b"many").await);
+    }
+    let [first, refused, infected, good, erased, fresh] = documents[..] else { panic!("{documents:?}") };
+    deduplicated(&service, first).await;
+    for document in [refused, fresh] {
+        service.sql("DELETE FROM documents.duplicates WHERE document_id = $1", document).await;
+    }
+    service.sql("UPDATE documents.scans SET verdict = 'infected' WHERE document_id = $1", infected).await;
+    erase(&service, erased).await;
+    erase(&service, first).await;
+    assert_eq!(first_document(&service).await, Some(good));
+    erase(&service, good).await;
+    assert_eq!(first_document(&service).await, None, "dedup finds the next one");
+    let said: Vec<Uuid> = announced(&service)
+        .await
+        .into_iter()
+        .filter(|(_, what)| what == "DocumentDeduplicated")
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(said, [good]);
+    let left: Vec<Uuid> =
+        sqlx::query_scalar("SELECT document_id FROM documents.duplicates").fetch_all(&service.pool).await.unwrap();
+    assert_eq!(left, [infected]);
 }
 
 #[tokio::test]
@@ -270,37 +308,54 @@ async fn erasures_of_all_documents_of_a_content_at_once_leave_it_to_nobody() {
     no_bytes_left(&service).await;
 }
 
+/// A dead letter, retries and a parked message of a document.
+async fn fail(service: &Service, id: Uuid) {
+    for statement in [
+        r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, topic, partition, "offset")
+           SELECT 'ocr', $1, current_date, 'dead', 't', 0, 0"#,
+        "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, consumer, shard, topic, key, headers, payload, tenant, region)
+         VALUES ('dead_letter', $1, 'DocumentDeduplicated', 'ocr', 0, 'ocr.dlq', convert_to($1::text, 'UTF8'), '[]', 'name', 'default', 'eu-test')",
+        // A retry that was published, and one that waits for the relay.
+        "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, consumer, shard, topic, key, headers, payload, tenant, region)
+             VALUES ('retry', $1, 'DocumentUploaded', 'av-scan', 0, 'av-scan.retry', convert_to($1::text, 'UTF8'), '[]', 'name', 'default', 'eu-test')",
+        "DELETE FROM pipeline.outbox_unpublished WHERE id = (SELECT max(id) FROM pipeline.outbox_events WHERE event_id = $1 AND kind = 'retry')",
+        "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, consumer, shard, topic, key, headers, payload, tenant, region)
+             VALUES ('retry', $1, 'DocumentUploaded', 'dedup', 0, 'dedup.retry', convert_to($1::text, 'UTF8'), '[]', 'name', 'default', 'eu-test')",
+        "INSERT INTO pipeline.parked_keys (consumer, key, state, event_id, reason, detail, next_try_at, messages)
+         VALUES ('projection-builder', convert_to($1::text, 'UTF8'), 'held', $1, 'r', '', now(), 1)",
+        r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, topic, partition, "offset")
+           SELECT 'projection-builder', $1, current_date, 'parked', 't', 0, 0"#,
+        r#"INSERT INTO pipeline.parked_messages (consumer, key, event_id, event_day, topic, partition, "offset", timestamp_ms, headers,
+                                                payload, tenant, region, event_type)
+           VALUES ('projection-builder', convert_to($1::text, 'UTF8'), $1, current_date, 't', 0, 0, 0, '[]', 'name', 'default',
+                   'eu-test', 'DocumentUploaded')"#,
+    ] {
+        service.sql(statement, id).await;
+    }
+}
+
+/// Consumers whose dead letters and retries of a document still hold something.
+async fn holding(service: &Service, document: Uuid) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT consumer FROM pipeline.outbox_events WHERE event_id = $1 AND kind <> 'event' AND payload IS NOT NULL ORDER BY consumer",
+    )
+    .bind(document)
+    .fetch_all(&service.pool)
+    .await
+    .unwrap()
+}
+
 #[tokio::test]
 async fn what_waits_or_died_of_an_erased_document_goes_with_it() {
     let service = Service::start().await;
     let (document, other) = (service.accepted("a.pdf", b"a").await, service.accepted("b.pdf", b"b").await);
     for id in [document, other] {
-        for statement in [
-            r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, topic, partition, "offset")
-               SELECT 'ocr', $1, current_date, 'dead', 't', 0, 0"#,
-            "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, consumer, shard, topic, key, headers, payload, tenant, region)
-             VALUES ('dead_letter', $1, 'DocumentDeduplicated', 'ocr', 0, 'ocr.dlq', convert_to($1::text, 'UTF8'), '[]', 'name', 'default', 'eu-test')",
-            "INSERT INTO pipeline.parked_keys (consumer, key, state, event_id, reason, detail, next_try_at, messages)
-             VALUES ('projection-builder', convert_to($1::text, 'UTF8'), 'held', $1, 'r', '', now(), 1)",
-            r#"INSERT INTO pipeline.inbox (consumer, event_id, event_day, outcome, topic, partition, "offset")
-               SELECT 'projection-builder', $1, current_date, 'parked', 't', 0, 0"#,
-            r#"INSERT INTO pipeline.parked_messages (consumer, key, event_id, event_day, topic, partition, "offset", timestamp_ms, headers,
-                                                    payload, tenant, region, event_type)
-               VALUES ('projection-builder', convert_to($1::text, 'UTF8'), $1, current_date, 't', 0, 0, 0, '[]', 'name', 'default',
-                       'eu-test', 'DocumentUploaded')"#,
-        ] {
-            service.sql(statement, id).await;
-        }
+        fail(&service, id).await;
     }
     erase(&service, document).await;
     assert_eq!((service.count("pipeline.parked_keys").await, service.count("pipeline.parked_messages").await), (1, 1));
-    let letters: Vec<(Uuid, bool)> = sqlx::query_as(
-        "SELECT event_id, payload IS NULL FROM pipeline.outbox_events WHERE kind = 'dead_letter' ORDER BY id",
-    )
-    .fetch_all(&service.pool)
-    .await
-    .unwrap();
-    assert_eq!(letters, [(document, true), (other, false)]);
+    assert_eq!(holding(&service, document).await, ["dedup"], "what is on its way arrives");
+    assert_eq!(holding(&service, other).await, ["av-scan", "dedup", "ocr"]);
     let outcomes: Vec<(String, String)> =
         sqlx::query_as("SELECT consumer, outcome FROM pipeline.inbox WHERE event_id = $1 ORDER BY consumer")
             .bind(document)
@@ -310,4 +365,36 @@ async fn what_waits_or_died_of_an_erased_document_goes_with_it() {
     let discarded = |consumer: &str| (consumer.to_owned(), "discarded".to_owned());
     assert_eq!(outcomes, [discarded("ocr"), discarded("projection-builder")]);
     assert_eq!(service.count("pipeline.operator_actions").await, 2, "each with a decision on record");
+}
+
+#[tokio::test]
+async fn what_fails_long_after_the_erasure_is_found_and_goes() {
+    let service = Service::start().await;
+    let (document, other) = (service.accepted("a.pdf", b"a").await, service.accepted("b.pdf", b"b").await);
+    erase(&service, document).await;
+    service
+        .sql(
+            "UPDATE documents.erasures SET finished_at = now(), bytes_gone_at = now() WHERE document_id = $1",
+            document,
+        )
+        .await;
+    for id in [document, other] {
+        fail(&service, id).await;
+    }
+    sqlx::query(
+        "INSERT INTO pipeline.outbox_events (kind, event_id, event_type, consumer, shard, topic, key, headers, payload, tenant, region)
+         VALUES ('dead_letter', gen_random_uuid(), 'x', 'x', 0, 'x.dlq', '\\xff00', '[]', 'of nobody', 'default', 'eu-test')",
+    )
+    .execute(&service.pool)
+    .await
+    .unwrap();
+    service.app.forget_what_failed_late().await.unwrap();
+    assert_eq!(holding(&service, document).await, ["dedup"]);
+    assert_eq!(holding(&service, other).await, ["av-scan", "dedup", "ocr"]);
+    assert_eq!(service.count("pipeline.parked_messages").await, 1);
+    // The relay has published the last of them.
+    service.sql("DELETE FROM pipeline.outbox_unpublished u USING pipeline.outbox_events o WHERE o.id = u.id AND o.event_id = $1", document).await;
+    service.app.forget_what_failed_late().await.unwrap();
+    assert_eq!(holding(&service, document).await, [] as [String; 0]);
+    assert_eq!(service.app.forget_what_failed_late().await.unwrap(), 0);
 }

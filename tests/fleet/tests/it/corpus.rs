@@ -249,10 +249,11 @@ async fn documents_that_are_erased_while_they_are_worked_on_leave_nothing_and_no
     let ids: Vec<String> = futures::stream::iter(erasures).buffer_unordered(16).collect().await;
     eventually("all is settled, and every erasure is through", 120, || async {
         let left: i64 = sqlx::query_scalar(
-            "SELECT (SELECT count(*) FROM pipeline.outbox_events WHERE published_at IS NULL)
+            "SELECT (SELECT count(*) FROM pipeline.outbox_unpublished)
                   + (SELECT count(*) FROM documents.erasures WHERE finished_at IS NULL)
                   + (SELECT count(*) FROM views.document_view WHERE erased_at IS NULL)
-                  + (SELECT count(*) FROM documents.contents) + (SELECT count(*) FROM documents.scans)",
+                  + (SELECT count(*) FROM documents.contents) + (SELECT count(*) FROM documents.scans)
+                  + (SELECT count(*) FROM documents.duplicates)",
         )
         .fetch_one(&small.database.pool())
         .await

@@ -5,6 +5,8 @@ use crate::reply::Unscannable;
 
 const END_OF_DIRECTORY: &[u8] = b"PK\x05\x06";
 const END_OF_DIRECTORY_BYTES: usize = 22;
+/// ZIP64's end, and what points to it.
+const ZIP64_MARKS: [&[u8]; 2] = [b"PK\x06\x06", b"PK\x06\x07"];
 const ENTRY: &[u8] = b"PK\x01\x02";
 const ENTRY_BYTES: usize = 46;
 const UNREADABLE: Unscannable = Unscannable::ArchiveNotCovered;
@@ -20,12 +22,19 @@ pub struct Member {
     pub name: u64,
 }
 
-/// The members in the order of their places, checked against `limits`. `tail` ends with the document, which has
+pub struct Directory {
+    /// Its place in the document.
+    pub start: u64,
+    /// In the order of their places.
+    pub members: Vec<Member>,
+}
+
+/// The directory, checked against `limits`. `tail` ends with the document, which has
 /// `size_bytes`. None when there is no directory.
 ///
 /// # Errors
 /// Why the archive can not be believed.
-pub fn read(tail: &[u8], size_bytes: u64, limits: Limits) -> Result<Option<Vec<Member>>, Unscannable> {
+pub fn read(tail: &[u8], size_bytes: u64, limits: Limits) -> Result<Option<Directory>, Unscannable> {
     let Some(end) = end_of_directory(tail) else { return Ok(None) };
     let field = |offset, width| number(tail, end + offset, width).ok_or(UNREADABLE);
     let (disks, entries, size, start) = (field(4, 4)?, field(10, 2)?, field(12, 4)?, field(16, 4)?);
@@ -36,6 +45,12 @@ pub fn read(tail: &[u8], size_bytes: u64, limits: Limits) -> Result<Option<Vec<M
         return Err(UNREADABLE);
     }
     let mut directory = tail.get(first..end).ok_or(UNREADABLE)?;
+    // A reader that prefers ZIP64, or takes another end, goes to another directory. Honest names and comments do not hold such marks.
+    let another_end =
+        |(at, mark): (usize, &[u8])| ZIP64_MARKS.contains(&mark) || mark == END_OF_DIRECTORY && first + at != end;
+    if tail.get(first..).unwrap_or_default().windows(4).enumerate().any(another_end) {
+        return Err(UNREADABLE);
+    }
     let (mut members, mut total) = (Vec::new(), 0_u64);
     for _ in 0..entries {
         let (member, rest) = entry(directory, limits)?;
@@ -48,7 +63,7 @@ pub fn read(tail: &[u8], size_bytes: u64, limits: Limits) -> Result<Option<Vec<M
         () if total > limits.total_bytes_max => Err(Unscannable::LimitsExceeded),
         () => {
             members.sort_by_key(|member| member.offset);
-            Ok(Some(members))
+            Ok(Some(Directory { start, members }))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! ZIP archives made by hand for tests, honest and otherwise. A member with method 8 is packed; with flag 8 its sizes stand
 //! behind it.
 
+#[derive(Clone)]
 pub struct Entry<'a> {
     pub name: &'a str,
     pub bytes: &'a [u8],

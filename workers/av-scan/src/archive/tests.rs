@@ -123,6 +123,83 @@ fn a_directory_that_does_not_describe_the_file_is_not_covered() {
 }
 
 #[test]
+fn a_second_directory_behind_the_members_is_not_covered() {
+    let honest = zip(&[Entry::honest("a", b"a")]);
+    let end = honest.len() - 22;
+    let directory = usize::try_from(number(&honest, end + 16, 4).unwrap()).unwrap();
+    let hidden = honest[directory..end].to_vec();
+    for gap in [&hidden[..], &hidden[..4], b"PK\x01\x02 whatever another reader makes of it"] {
+        let mut two = honest.clone();
+        two.splice(directory..directory, gap.iter().copied());
+        let start = u32::try_from(directory + gap.len()).unwrap();
+        let field = two.len() - 22 + 16;
+        two[field..field + 4].copy_from_slice(&start.to_le_bytes());
+        assert_eq!(verdict(&two), NOT_COVERED, "{gap:?}");
+    }
+    // Nothing but an end, behind what may be anything.
+    let mut nothing = [&hidden[..], &zip(&[])].concat();
+    let field = nothing.len() - 22 + 16;
+    nothing[field] = u8::try_from(hidden.len()).unwrap();
+    assert_eq!(verdict(&nothing), NOT_COVERED);
+}
+
+#[test]
+fn a_mark_of_zip64_or_of_another_end_around_the_directory_is_not_covered() {
+    let honest = zip(&[Entry::honest("a", b"a")]);
+    let end = honest.len() - 22;
+    let locator = [b"PK\x06\x07".as_slice(), &[0; 16]].concat();
+    let record = [b"PK\x06\x06".as_slice(), &[0; 52]].concat();
+    let another = [b"PK\x05\x06".as_slice(), &[0; 18]].concat();
+    for mark in [&locator, &record, &another] {
+        // As the comment of the last member: it belongs to the directory, and ends where a reader looks for the locator.
+        let mut bent = honest.clone();
+        bent.splice(end..end, mark.iter().copied());
+        let size = u32::try_from(mark.len()).unwrap() + u32::try_from(number(&honest, end + 12, 4).unwrap()).unwrap();
+        let field = bent.len() - 22 + 12;
+        bent[field..field + 4].copy_from_slice(&size.to_le_bytes());
+        let entry = honest.windows(4).rposition(|at| at == b"PK\x01\x02").unwrap();
+        bent[entry + 32] = u8::try_from(mark.len()).unwrap();
+        assert_eq!(verdict(&bent), NOT_COVERED, "{mark:?}");
+        let mut ended = honest.clone();
+        ended[end + 20] = u8::try_from(mark.len() + 1).unwrap();
+        ended.extend(mark.iter().chain(b"."));
+        assert_eq!(verdict(&ended), NOT_COVERED, "in the comment at the end: {mark:?}");
+    }
+    let mut commented = honest;
+    commented[end + 20] = 7;
+    commented.extend(b"comment");
+    assert_eq!(verdict(&commented), None);
+}
+
+#[test]
+fn members_are_counted_over_all_nesting() {
+    let limits = Limits { member_bytes_max: 10_000_000, total_bytes_max: 100_000_000 };
+    let names: Vec<String> = (0..1_000).map(|n| format!("{n}")).collect();
+    let inner = zip(&names.iter().map(|name| Entry::honest(name, b"")).collect::<Vec<_>>());
+    let outer = |archives: usize| {
+        let all: Vec<_> = names.iter().take(archives).map(|name| deflated(name, &inner)).collect();
+        verdict_in_pieces(&zip(&all), 8_192, limits)
+    };
+    assert_eq!(outer(5), None);
+    assert_eq!(outer(6), TOO_MUCH);
+    let deep = zip(&[deflated("a", &zip(&vec![deflated("b", &inner); 6]))]);
+    assert_eq!(verdict_in_pieces(&deep, 8_192, limits), TOO_MUCH);
+}
+
+#[test]
+fn it_says_when_a_piece_may_be_unpacked() {
+    let mut sentinel = Sentinel::new(LIMITS);
+    assert!(sentinel.unpacks());
+    sentinel.observe(b"PK\x03");
+    assert!(sentinel.unpacks());
+    sentinel.observe(b"\x04");
+    assert!(sentinel.unpacks(), "an archive");
+    let mut text = Sentinel::new(LIMITS);
+    text.observe(b"text");
+    assert!(!text.unpacks());
+}
+
+#[test]
 fn a_directory_beyond_the_tail_is_not_covered() {
     let names: Vec<String> = (0..6_000).map(|n| format!("member-{n}")).collect();
     let entries: Vec<_> = names.iter().map(|name| Entry::honest(name, b"")).collect();

@@ -7,7 +7,7 @@ use miniz_oxide::{
 
 use super::{
     Allowance, ELSEWHERE, Eye, LOCAL_HEADER,
-    directory::{Member, name_hash},
+    directory::{Directory, Member, name_hash},
     number,
 };
 use crate::reply::Unscannable;
@@ -19,8 +19,6 @@ const DIRECTORY_ENTRY: &[u8] = b"PK\x01\x02";
 const DESCRIPTOR: &[u8] = b"PK\x07\x08";
 const STORED: u64 = 0;
 const DEFLATED: u64 = 8;
-/// As many as the directory may have, see [`super::TAIL_BYTES_MAX`].
-const MEMBERS_MAX: usize = 6_000;
 const PIECE_BYTES: usize = 32 * 1024;
 
 pub struct Walk {
@@ -28,6 +26,8 @@ pub struct Walk {
     place: u64,
     step: Step,
     members: Vec<Member>,
+    /// Where it was met.
+    directory_at: Option<u64>,
 }
 
 enum Step {
@@ -53,7 +53,7 @@ struct Current {
 
 impl Walk {
     pub fn new(depth: u8) -> Self {
-        Self { depth, place: 0, step: Step::Header(Vec::new()), members: Vec::new() }
+        Self { depth, place: 0, step: Step::Header(Vec::new()), members: Vec::new(), directory_at: None }
     }
 
     pub fn feed(&mut self, mut piece: &[u8], allowance: &mut Allowance) {
@@ -75,11 +75,14 @@ impl Walk {
     }
 
     /// # Errors
-    /// Why the archive can not be believed, when the members that were seen are not those of the directory.
-    pub fn agrees_with(&self, directory: &[Member]) -> Result<(), Unscannable> {
+    /// Why the archive can not be believed, when the members that were seen are not those of the directory, or it is not the first
+    /// thing behind them.
+    pub fn agrees_with(&self, directory: &Directory) -> Result<(), Unscannable> {
         match &self.step {
             Step::Ended(why) => Err(*why),
-            Step::Directory if self.members == directory => Ok(()),
+            Step::Directory if self.members == directory.members && self.directory_at == Some(directory.start) => {
+                Ok(())
+            }
             _ => Err(Unscannable::ArchiveNotCovered),
         }
     }
@@ -87,7 +90,7 @@ impl Walk {
     /// The next step, and how much of `piece` this one took.
     fn advance(&mut self, step: Step, piece: &[u8], allowance: &mut Allowance) -> Result<(Step, usize), Unscannable> {
         match step {
-            Step::Header(gathered) => self.header(gathered, piece),
+            Step::Header(gathered) => self.header(gathered, piece, allowance),
             Step::Stored(current) => self.stored(current, piece, allowance),
             Step::Deflated(current, state) => self.deflated(current, state, piece, allowance),
             Step::Descriptor(member, gathered) => self.descriptor(member, gathered, piece),
@@ -96,11 +99,18 @@ impl Walk {
         }
     }
 
-    fn header(&mut self, mut gathered: Vec<u8>, piece: &[u8]) -> Result<(Step, usize), Unscannable> {
+    fn header(
+        &mut self,
+        mut gathered: Vec<u8>,
+        piece: &[u8],
+        allowance: &mut Allowance,
+    ) -> Result<(Step, usize), Unscannable> {
         let missing = header_bytes(&gathered).saturating_sub(gathered.len());
         let taken = piece.get(..missing).unwrap_or(piece);
         gathered.extend_from_slice(taken);
+        let offset = self.place + taken.len() as u64 - gathered.len() as u64;
         if gathered.len() >= 4 && gathered.starts_with(DIRECTORY_ENTRY) {
+            self.directory_at = Some(offset);
             return Ok((Step::Directory, taken.len()));
         }
         if gathered.len() >= 4 && !gathered.starts_with(LOCAL_HEADER) {
@@ -109,7 +119,7 @@ impl Walk {
         if gathered.len() < header_bytes(&gathered) {
             return Ok((Step::Header(gathered), taken.len()));
         }
-        let offset = self.place + taken.len() as u64 - gathered.len() as u64;
+        allowance.begin_member()?;
         Ok((self.begin(&gathered, offset)?, taken.len()))
     }
 
@@ -121,7 +131,7 @@ impl Walk {
         if flags & 1 != 0 {
             return Err(Unscannable::Encrypted);
         }
-        if packed == ELSEWHERE || bytes == ELSEWHERE || self.members.len() >= MEMBERS_MAX {
+        if packed == ELSEWHERE || bytes == ELSEWHERE {
             return Err(UNREADABLE);
         }
         let name_end = HEADER_BYTES + usize::try_from(name).map_err(|_| UNREADABLE)?;

@@ -189,3 +189,38 @@ async fn a_document_whose_bytes_are_gone_holds_up_no_other_and_is_given_up() {
     assert_eq!((failures, rests), (1, true));
     assert_eq!(rig.verdict(gone).await, ("clean".to_owned(), 1));
 }
+
+#[tokio::test]
+async fn what_is_not_to_be_scanned_any_more_keeps_the_word_of_the_old_signatures_and_is_tried_later() {
+    let rig = Rig::start(OwnClamd::dated(2, DAY, &knows_it()).await).await;
+    // The beginning of a cabinet, which was taken once and is refused today.
+    let (refused, good) = (rig.clean("MSCF\0\0\0\0", 0).await, rig.clean("harmless", 1).await);
+    rig.rescan().await;
+    rig.until(good, "clean", 2).await;
+    assert_eq!(rig.verdict(refused).await, ("clean".to_owned(), 1));
+    let row: (Option<String>, i16, bool) = sqlx::query_as(
+        "SELECT rescan_problem, failures, leased_until > now() + interval '1 hour' FROM documents.scans WHERE document_id = $1",
+    )
+    .bind(refused)
+    .fetch_one(&rig.pool)
+    .await
+    .unwrap();
+    assert_eq!(row, (Some("archive-not-covered".to_owned()), 1, true));
+    // An operator asks after the limits were changed, or the content is what it says.
+    rig.store.blobs.put(&key_of(refused), "harmless".to_owned().into()).await.unwrap();
+    sqlx::query(
+        "UPDATE documents.scans SET requested = true, failures = 0, leased_until = NULL WHERE document_id = $1",
+    )
+    .bind(refused)
+    .execute(&rig.pool)
+    .await
+    .unwrap();
+    rig.until(refused, "clean", 2).await;
+    let problem: Option<String> =
+        sqlx::query_scalar("SELECT rescan_problem FROM documents.scans WHERE document_id = $1")
+            .bind(refused)
+            .fetch_one(&rig.pool)
+            .await
+            .unwrap();
+    assert_eq!(problem, None);
+}

@@ -162,6 +162,24 @@ fn two_types_in_one_file_are_ambiguous() {
 }
 
 #[test]
+fn an_archive_behind_the_end_of_a_pdf_is_ambiguous_and_one_inside_is_not() {
+    let flaw = |parts: &[&[u8]]| sniffed(&parts.concat()).flaw;
+    let pdf = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\nstartxref\n9\n%%EOF\n".as_slice();
+    let padding = vec![0xa5; 20_000];
+    for archive in [&b"Rar!\x1a\x07\x01\0"[..], b"Rar!\x1a\x07\0", b"7z\xbc\xaf\x27\x1c\0\x04", &zip(b"x", &["a.exe"])]
+    {
+        assert_eq!(flaw(&[pdf, archive]), Some(Flaw::Ambiguous), "{archive:?}");
+        assert_eq!(flaw(&[pdf, &padding, archive, b"bytes behind it"]), Some(Flaw::Ambiguous));
+        assert_eq!(flaw(&[pdf, archive, b"\n%%EOF\n"]), Some(Flaw::Ambiguous), "another end hides nothing");
+        let attached = [b"2 0 obj\nstream\n", archive, b"\nendstream\nendobj\n%%EOF\n"].concat();
+        assert_eq!(flaw(&[b"%PDF-1.7\n", &attached]), None);
+        assert_eq!(flaw(&[pdf, &attached]), None, "an update of the PDF");
+    }
+    assert_eq!(flaw(&[pdf, &padding]), None, "padding is no archive");
+    assert_eq!(flaw(&[b"about %%EOF and\n", b"Rar!"]), None, "a text");
+}
+
+#[test]
 fn a_picture_with_a_program_or_an_archive_in_it_is_ambiguous() {
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0IEND\xae\x42\x60\x82".as_slice();
     let archive = zip(b"", &["a.txt"]);

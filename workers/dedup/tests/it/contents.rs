@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use dedup::contents::{Content, ContentKey, claim};
+use dedup::contents::{Content, ContentKey, claim, note_duplicates};
 use docfleet_testkit::Database;
 use sqlx::PgPool;
 use tokio::sync::Barrier;
@@ -121,4 +121,19 @@ async fn what_the_cache_believes_changes_no_answer() {
     assert_eq!(firsts[&("a".into(), [1; 32])], Uuid::from_u128(10), "it was right");
     assert_eq!(firsts[&("a".into(), [2; 32])], Uuid::from_u128(21), "it was wrong: nobody had this before");
     assert_eq!(firsts[&("a".into(), [3; 32])], Uuid::from_u128(23));
+}
+
+#[tokio::test]
+async fn duplicates_are_on_record_once_with_their_types() {
+    let pool = Database::fresh().await.pool();
+    let mut connection = pool.acquire().await.unwrap();
+    note_duplicates(&mut connection, &[]).await.unwrap();
+    let twice = [(content("a", 1, 20), "text/plain"), (content("a", 1, 10), "text/csv"), (content("a", 1, 20), "x")];
+    note_duplicates(&mut connection, &twice).await.unwrap();
+    note_duplicates(&mut connection, &[(content("a", 1, 10), "text/plain")]).await.unwrap();
+    let rows: Vec<(Uuid, String)> = sqlx::query_as("SELECT document_id, mime FROM documents.duplicates ORDER BY 1")
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(rows, [(Uuid::from_u128(10), "text/csv".into()), (Uuid::from_u128(20), "text/plain".into())]);
 }
