@@ -171,6 +171,7 @@ fn draft(event: DocumentEvent) -> Draft {
         DocumentEvent::VirusScanned(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::Deduplicated(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::InfectionFound(event) => Draft::first(event, tenant, region, None),
+        DocumentEvent::Erased(event) => Draft::first(event, tenant, region, None),
         DocumentEvent::TextExtracted(event) => Draft::first(event, tenant, region, None),
     }
 }
