@@ -101,7 +101,11 @@ async fn retention_looks_first_and_erases_what_is_too_old_and_not_held() {
     assert_eq!([of(0, "due"), of(0, "held"), of(1, "due"), of(1, "held")], [1, 1, 2, 0]);
     assert_eq!(left(&pool).await.len(), 5);
     let unsaid = run(&["--apply"]).await;
-    assert!(unsaid.code == 2 && unsaid.stderr.contains("3 documents") && unsaid.stderr.contains("--yes"), "{}", unsaid.stderr);
+    assert!(
+        unsaid.code == 2 && unsaid.stderr.contains("3 documents") && unsaid.stderr.contains("--yes"),
+        "{}",
+        unsaid.stderr
+    );
     assert!(unsaid.stderr.contains("acme") && unsaid.stderr.contains("beta"), "each tenant's: {}", unsaid.stderr);
     assert_eq!(left(&pool).await.len(), 5, "there is nobody to ask");
     assert_eq!(run(&["--apply", "--yes", "--limit", "1"]).await.json()["erased"], 1);

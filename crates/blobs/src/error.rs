@@ -34,10 +34,7 @@ pub enum Error {
 impl Error {
     /// Whether the store said no, or was not asked: what was wanted of it is not on its way there any more.
     pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(_) | Self::Config(_) | Self::OtherRegion { .. } | Self::StoreOfOtherRegion { .. }
-        )
+        matches!(self, Self::Refused(_) | Self::Config(_) | Self::OtherRegion { .. } | Self::StoreOfOtherRegion { .. })
     }
 }
 

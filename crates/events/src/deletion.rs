@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn who_was_stopped_for_too_long_must_not_turn_to_the_store() {
-        let begun = |begun| Deletion { region: "eu", tenant: "a", sha256: &[], token: OffsetDateTime::UNIX_EPOCH, begun };
+        let begun =
+            |begun| Deletion { region: "eu", tenant: "a", sha256: &[], token: OffsetDateTime::UNIX_EPOCH, begun };
         let now = SystemTime::now();
         assert!(begun(now).is_in_time());
         assert!(!begun(now - TIME).is_in_time());

@@ -62,12 +62,16 @@ async fn answer(State(objects): State<Shared>, method: Method, uri: Uri, body: B
             objects.of.insert(key, body);
             (StatusCode::OK, Bytes::new())
         }
-        Method::DELETE if objects.refuses_deletes && key.contains("/contents/") => (StatusCode::FORBIDDEN, Bytes::new()),
+        Method::DELETE if objects.refuses_deletes && key.contains("/contents/") => {
+            (StatusCode::FORBIDDEN, Bytes::new())
+        }
         Method::DELETE => {
             objects.of.remove(&key);
             (StatusCode::NO_CONTENT, Bytes::new())
         }
-        _ => objects.of.get(&key).map_or((StatusCode::NOT_FOUND, Bytes::new()), |found| (StatusCode::OK, found.clone())),
+        _ => {
+            objects.of.get(&key).map_or((StatusCode::NOT_FOUND, Bytes::new()), |found| (StatusCode::OK, found.clone()))
+        }
     };
     Response::builder()
         .status(status)
