@@ -43,12 +43,13 @@ LANGUAGE sql AS $$
     RETURNING b.erasing_since IS NULL
 $$;
 
--- The beginning of a deletion of bytes: true when no document of the tenant has them in this region, and nobody else is at it.
--- Then COMMIT, delete the object, and call `end_blob_erasure`. Bytes without a row, which a crashed upload left, are taken too.
+-- The beginning of a deletion of bytes: NULL while a document of the tenant has them in this region, or somebody else is at it;
+-- else the token for `end_blob_erasure`. COMMIT, delete the object, and call that. Bytes without a row, which a crashed upload
+-- left, are taken too.
 --
 -- One who began and died is followed after a quarter of an hour: much longer than a deletion that is on its way to the store can
--- take, or it would meet bytes that were put anew.
-CREATE FUNCTION documents.begin_blob_erasure(of_region text, of_tenant text, of_sha256 bytea) RETURNS boolean
+-- take, or it would meet bytes that were put anew. So who began must not turn to the store when ten minutes have passed.
+CREATE FUNCTION documents.begin_blob_erasure(of_region text, of_tenant text, of_sha256 bytea) RETURNS timestamptz
 LANGUAGE plpgsql AS $$
 DECLARE
     since timestamptz;
@@ -61,17 +62,23 @@ BEGIN
     -- which sees what was committed while the first one waited.
     IF since > clock_timestamp() - interval '15 minutes'
        OR EXISTS (SELECT FROM documents.documents d WHERE d.region = of_region AND d.tenant = of_tenant AND d.sha256 = of_sha256) THEN
-        RETURN false;
+        RETURN NULL;
     END IF;
     UPDATE documents.blobs SET erasing_since = clock_timestamp()
-     WHERE region = of_region AND tenant = of_tenant AND sha256 = of_sha256;
-    RETURN true;
+     WHERE region = of_region AND tenant = of_tenant AND sha256 = of_sha256
+    RETURNING erasing_since INTO since;
+    RETURN since;
 END $$;
 
--- The object is deleted: the content may come again.
-CREATE FUNCTION documents.end_blob_erasure(of_region text, of_tenant text, of_sha256 bytea) RETURNS void LANGUAGE sql AS $$
-    DELETE FROM documents.blobs
-     WHERE region = of_region AND tenant = of_tenant AND sha256 = of_sha256 AND erasing_since IS NOT NULL
+-- The object is deleted, or surely was not: the content may come again. Does nothing, and says so, when somebody else has begun
+-- since: the row is theirs.
+CREATE FUNCTION documents.end_blob_erasure(of_region text, of_tenant text, of_sha256 bytea, begun timestamptz) RETURNS boolean
+LANGUAGE sql AS $$
+    WITH ended AS (
+        DELETE FROM documents.blobs
+         WHERE region = of_region AND tenant = of_tenant AND sha256 = of_sha256 AND erasing_since = begun
+        RETURNING 1)
+    SELECT EXISTS (SELECT FROM ended)
 $$;
 
 -- Who wrote, read or removed what of a document, and in which region: a row for each, in the transaction of what it tells of where

@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use docfleet_blobs::{Blobs, Listed};
-use docfleet_events::trail::{self, Action, Entry};
+use docfleet_events::{
+    deletion::Deletion,
+    trail::{self, Action, Entry},
+};
 use futures::StreamExt;
 use humantime_serde::re::humantime::parse_duration;
 use serde::Serialize;
@@ -145,17 +148,26 @@ async fn remove(
         Kind::Content { tenant, sha256 } => Some((tenant, sha256)),
         Kind::OfDocument { .. } => None,
     };
-    if let Some((tenant, sha256)) = content {
-        let begin = sqlx::query_scalar("SELECT documents.begin_blob_erasure($1, $2, $3)");
-        let begun: bool = begin.bind(blobs.region()).bind(tenant).bind(sha256).fetch_one(&mut *connection).await?;
-        if !begun {
-            return Ok(false);
-        }
+    let mut deletion = match content {
+        Some((tenant, sha256)) => match Deletion::begin(&mut *connection, blobs.region(), tenant, sha256).await? {
+            Some(deletion) => Some(deletion),
+            None => return Ok(false),
+        },
+        None => None,
+    };
+    if let Some(deletion) = deletion.take_if(|deletion| !deletion.is_in_time()) {
+        deletion.end(&mut *connection).await?;
+        // The next sweep finds it again.
+        return Ok(false);
     }
-    blobs.delete(&object.key).await?;
-    if let Some((tenant, sha256)) = content {
-        let end = sqlx::query("SELECT documents.end_blob_erasure($1, $2, $3)");
-        end.bind(blobs.region()).bind(tenant).bind(sha256).execute(&mut *connection).await?;
+    if let Err(error) = blobs.delete(&object.key).await {
+        if let Some(deletion) = deletion.filter(|_| error.is_refusal()) {
+            deletion.end(&mut *connection).await?;
+        }
+        return Err(error.into());
+    }
+    if let Some(deletion) = deletion {
+        deletion.end(&mut *connection).await?;
     }
     let entry = Entry {
         region: blobs.region(),

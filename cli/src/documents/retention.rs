@@ -15,8 +15,8 @@ use crate::{
 pub const EXAMPLES: &str = "\
 Examples:
   docfleet documents retention                  # what is older than it is to be kept; changes nothing
-  docfleet documents retention --apply          # erase it; for a cron job
-  docfleet documents retention --apply --limit 10000 --json
+  docfleet documents retention --apply          # erase it, after a question
+  docfleet documents retention --apply --yes --limit 10000 --json   # for a cron job
 
 How long documents are kept stands in [erasure] of the configuration: documents_kept for all, [erasure.tenants.NAME] for one tenant.
 Without them nothing is too old. Documents under a legal hold stay, and are counted. It erases one by one, the oldest first, and
@@ -30,6 +30,9 @@ pub struct RetentionArgs {
     /// Erase what is too old
     #[arg(long)]
     apply: bool,
+    /// Do not ask before documents are erased
+    #[arg(long, requires = "apply")]
+    yes: bool,
     /// At most so many in one run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     limit: Option<i64>,
@@ -98,6 +101,7 @@ pub async fn run(config: &Config, args: &RetentionArgs, json: bool) -> Result<Re
     let tenants = due(&mut connection, &kept).await?;
     let mut report = Retention { applied: args.apply, tenants, erased: 0, interrupted: false };
     if args.apply {
+        confirm(&report.tenants, args)?;
         apply(config, args, &mut connection, &kept, &mut report, json).await?;
     }
     Ok(report)
@@ -109,6 +113,18 @@ async fn due(connection: &mut PgConnection, kept: &Kept) -> Result<Vec<Due>, Err
         "GROUP BY d.tenant ORDER BY d.tenant"
     ));
     Ok(due.bind(&kept.tenants).bind(&kept.seconds).bind(kept.others).bind(kept.least).fetch_all(connection).await?)
+}
+
+/// With the counts of each tenant before the question: a wrong unit in the configuration is seen there, and nowhere later.
+fn confirm(tenants: &[Due], args: &RetentionArgs) -> Result<(), Error> {
+    let due = tenants.iter().map(|tenant| tenant.due).sum::<i64>().min(args.limit.unwrap_or(i64::MAX));
+    if due == 0 {
+        return Ok(());
+    }
+    if !args.yes {
+        output::note(&table(tenants));
+    }
+    output::confirm(&format!("Erase {}? It can not be taken back.", counted(due, "document")), args.yes)
 }
 
 async fn apply(
@@ -155,17 +171,22 @@ async fn apply(
     Ok(())
 }
 
+fn table(tenants: &[Due]) -> String {
+    let mut table = output::table(["tenant", "too old", "under a legal hold", "oldest"]);
+    for of in tenants {
+        table.add_row([of.tenant.clone(), grouped(of.due), grouped(of.held), instant(of.oldest)]);
+    }
+    table.to_string()
+}
+
 impl Report for Retention {
     fn text(&self) -> String {
         if self.tenants.is_empty() {
             return "Nothing is older than it is to be kept.".to_owned();
         }
-        let mut table = output::table(["tenant", "too old", "under a legal hold", "oldest"]);
-        for of in &self.tenants {
-            table.add_row([of.tenant.clone(), grouped(of.due), grouped(of.held), instant(of.oldest)]);
-        }
+        let table = table(&self.tenants);
         let done = match (self.applied, self.interrupted) {
-            (false, _) => "Nothing was changed; --apply erases them.".to_owned(),
+            (false, _) => "Nothing was changed; --apply erases them, after a question.".to_owned(),
             (true, false) => format!("{} erased.", counted(self.erased, "document")),
             (true, true) => {
                 format!("{} erased, then ended by a signal; repeat it to go on.", counted(self.erased, "document"))

@@ -100,14 +100,22 @@ async fn retention_looks_first_and_erases_what_is_too_old_and_not_held() {
     let of = |n: usize, what: &str| look.json()["tenants"][n][what].as_i64().unwrap();
     assert_eq!([of(0, "due"), of(0, "held"), of(1, "due"), of(1, "held")], [1, 1, 2, 0]);
     assert_eq!(left(&pool).await.len(), 5);
-    assert_eq!(run(&["--apply", "--limit", "1"]).await.json()["erased"], 1);
+    let unsaid = run(&["--apply"]).await;
+    assert!(
+        unsaid.code == 2 && unsaid.stderr.contains("3 documents") && unsaid.stderr.contains("--yes"),
+        "{}",
+        unsaid.stderr
+    );
+    assert!(unsaid.stderr.contains("acme") && unsaid.stderr.contains("beta"), "each tenant's: {}", unsaid.stderr);
+    assert_eq!(left(&pool).await.len(), 5, "there is nobody to ask");
+    assert_eq!(run(&["--apply", "--yes", "--limit", "1"]).await.json()["erased"], 1);
     assert_eq!(left(&pool).await, ids[1..], "the oldest first");
-    assert_eq!(run(&["--apply"]).await.json()["erased"], 2);
+    assert_eq!(run(&["--apply", "--yes"]).await.json()["erased"], 2);
     assert_eq!(left(&pool).await, [ids[1], ids[4]]);
-    assert_eq!(run(&["--apply"]).await.json()["erased"], 0);
+    assert_eq!(run(&["--apply"]).await.json()["erased"], 0, "nothing to ask for");
     let release = fleet.run(&["documents", "release", &ids[1].to_string(), "--why", "closed"]).await;
     assert_eq!(release.code, 0, "{}", release.stderr);
-    assert_eq!(run(&["--apply"]).await.json()["erased"], 1);
+    assert_eq!(run(&["--apply", "--yes"]).await.json()["erased"], 1);
 }
 
 #[tokio::test]

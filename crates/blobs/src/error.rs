@@ -31,6 +31,13 @@ pub enum Error {
     Differs { size_bytes: u64, stored_bytes: u64 },
 }
 
+impl Error {
+    /// Whether the store said no, or was not asked: what was wanted of it is not on its way there any more.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Config(_) | Self::OtherRegion { .. } | Self::StoreOfOtherRegion { .. })
+    }
+}
+
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         match error {
@@ -60,6 +67,12 @@ fn redacted(error: &object_store::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_still_be_on_its_way_was_not_refused() {
+        assert!(Error::Refused("403".into()).is_refusal());
+        assert!(!Error::Unavailable("no answer".into()).is_refusal());
+    }
 
     #[test]
     fn a_servers_answer_is_not_repeated_because_it_may_hold_the_customers_key() {

@@ -1,5 +1,6 @@
 //! The facts of the document flow. Each type is the `data` record of a schema in `schemas/`, checked by a test.
 
+pub mod deletion;
 mod document;
 pub mod erasure;
 pub mod trail;

@@ -6,10 +6,13 @@
 use std::time::{Duration, Instant};
 
 use docfleet_blobs::{content_key, layout_key, mrz_key, searchable_key, text_key};
-use docfleet_events::trail::{self, Action, Entry};
+use docfleet_events::{
+    deletion::Deletion,
+    trail::{self, Action, Entry},
+};
 use serde_json::json;
 use sqlx::{Connection, FromRow};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -35,17 +38,29 @@ struct Erasure {
     sha256: Option<Vec<u8>>,
     tries: i32,
     late: i32,
+    bytes_gone_at: Option<OffsetDateTime>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("the blob store: {0}")]
     Blobs(#[from] docfleet_blobs::Error),
+    /// A question, before anything was to be deleted.
+    #[error("the blob store: {0}")]
+    NotAsked(#[source] docfleet_blobs::Error),
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
-    #[error("somebody else is deleting the content")]
-    Busy,
+    /// Somebody who works on it, or died of it.
+    #[error("the content is being deleted since {}Z; no upload of it is taken before that ends, or another follows after 15 minutes", .0.to_offset(time::UtcOffset::UTC).format(SINCE).unwrap_or_default())]
+    Busy(OffsetDateTime),
+    /// Without a mark, whose end was a moment ago.
+    #[error("the content comes and goes")]
+    Contended,
+    #[error("the deletion of the content was held up for too long")]
+    Late,
 }
+
+const SINCE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
 
 /// Until `stop`; at once when a document of this process was erased.
 pub(crate) async fn run(app: App, stop: CancellationToken) {
@@ -57,7 +72,7 @@ pub(crate) async fn run(app: App, stop: CancellationToken) {
             () = tokio::time::sleep(app.erasure.interval) => {}
         }
         while !stop.is_cancelled() {
-            match app.erase_bytes().await {
+            match app.erase_bytes(&stop).await {
                 Ok(claimed) if claimed >= CLAIM.unsigned_abs() => {}
                 Ok(_) => break,
                 Err(error) => {
@@ -79,35 +94,63 @@ pub(crate) async fn run(app: App, stop: CancellationToken) {
 }
 
 impl App {
-    /// Deletes the bytes of a few erased documents of this region that are due, and says how many there were.
+    /// Deletes the bytes of a few erased documents of this region that are due, and says how many there were. What `stop` leaves
+    /// of them is due for others at once.
     ///
     /// # Errors
-    /// The database's. What a store refuses is tried again later, and stands in the row.
-    pub async fn erase_bytes(&self) -> Result<u64, sqlx::Error> {
+    /// The database's, when nothing could be claimed. What goes wrong with one of them is tried again later, and stands in its row.
+    pub async fn erase_bytes(&self, stop: &CancellationToken) -> Result<u64, sqlx::Error> {
         let due: Vec<Erasure> = sqlx::query_as(
             r"UPDATE documents.erasures SET next_try_at = clock_timestamp() + make_interval(secs => $2), tries = tries + 1
                WHERE document_id IN (
                     SELECT document_id FROM documents.erasures
                      WHERE finished_at IS NULL AND region = $1 AND next_try_at <= clock_timestamp()
                      ORDER BY next_try_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-           RETURNING document_id, tenant, region, sha256, tries, late",
+           RETURNING document_id, tenant, region, sha256, tries, late, bytes_gone_at",
         )
         .bind(&*self.region)
         .bind(CLAIM_TIME.as_secs_f64())
         .bind(CLAIM)
         .fetch_all(&self.pool)
         .await?;
-        for erasure in &due {
-            match self.delete_bytes(erasure).await {
-                Ok(()) => self.bytes_are_gone(erasure).await?,
-                Err(failed) => {
-                    tracing::warn!(document_id = %erasure.document_id, %failed, "its bytes are not deleted yet");
-                    metrics::counter!(metric::ERASURE_FAILURES_TOTAL).increment(1);
-                    self.try_again(erasure, &failed).await?;
-                }
+        // Neither an error nor a stop may leave the others waiting for the end of our claim.
+        let mut unsettled = Vec::new();
+        for (nth, erasure) in due.iter().enumerate() {
+            if stop.is_cancelled() {
+                self.give_back(due.iter().skip(nth).map(|left| left.document_id).collect(), Duration::ZERO).await;
+                break;
+            }
+            let Err(failed) = self.erase_one(erasure).await else { continue };
+            tracing::warn!(document_id = %erasure.document_id, %failed, "its bytes are not deleted yet");
+            metrics::counter!(metric::ERASURE_FAILURES_TOTAL).increment(1);
+            if self.try_again(erasure, &failed).await.is_err() {
+                unsettled.push(erasure.document_id);
             }
         }
+        if !unsettled.is_empty() {
+            self.give_back(unsettled, WAIT).await;
+        }
         Ok(due.len() as u64)
+    }
+
+    async fn erase_one(&self, erasure: &Erasure) -> Result<(), Failed> {
+        self.delete_bytes(erasure).await?;
+        Ok(self.bytes_are_gone(erasure).await?)
+    }
+
+    /// Where the database does not let us, the claim ends by itself.
+    async fn give_back(&self, documents: Vec<Uuid>, wait: Duration) {
+        let given = sqlx::query(
+            r"UPDATE documents.erasures SET next_try_at = clock_timestamp() + make_interval(secs => $2)
+               WHERE document_id = ANY ($1) AND finished_at IS NULL",
+        )
+        .bind(documents)
+        .bind(wait.as_secs_f64())
+        .execute(&self.pool)
+        .await;
+        if let Err(error) = given {
+            tracing::warn!(%error, "erasures wait for the end of a claim");
+        }
     }
 
     async fn delete_bytes(&self, erasure: &Erasure) -> Result<(), Failed> {
@@ -124,45 +167,73 @@ impl App {
     /// Unless another document of the tenant has it.
     async fn delete_content(&self, erasure: &Erasure, sha256: &[u8]) -> Result<(), Failed> {
         let (region, tenant) = (erasure.region.as_str(), erasure.tenant.as_str());
-        let begun: bool = sqlx::query_scalar("SELECT documents.begin_blob_erasure($1, $2, $3)")
-            .bind(region)
-            .bind(tenant)
-            .bind(sha256)
-            .fetch_one(&self.pool)
-            .await?;
-        if !begun {
-            let owned: bool = sqlx::query_scalar(
-                "SELECT EXISTS (SELECT FROM documents.documents WHERE region = $1 AND tenant = $2 AND sha256 = $3)",
-            )
-            .bind(region)
-            .bind(tenant)
-            .bind(sha256)
-            .fetch_one(&self.pool)
-            .await?;
-            return if owned { Ok(()) } else { Err(Failed::Busy) };
-        }
+        let Some(deletion) = Deletion::begin(&self.pool, region, tenant, sha256).await? else {
+            return self.is_owned(region, tenant, sha256).await;
+        };
         let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.blobs.delete(&content_key(tenant, &hex)).await?;
+        let deleted = self.delete_object(erasure, &content_key(tenant, &hex), &deletion).await;
+        let was_there = match deleted {
+            Ok(was_there) => was_there,
+            Err(failed) => {
+                // Uploads need not wait: nothing is on its way to the store.
+                if !matches!(&failed, Failed::Blobs(error) if !error.is_refusal()) {
+                    deletion.end(&self.pool).await?;
+                }
+                return Err(failed);
+            }
+        };
         let mut connection = self.pool.acquire().await?;
         let mut transaction = connection.begin().await?;
-        sqlx::query("SELECT documents.end_blob_erasure($1, $2, $3)")
-            .bind(region)
-            .bind(tenant)
-            .bind(sha256)
-            .execute(&mut *transaction)
-            .await?;
-        let entry = Entry {
-            region,
-            tenant,
-            actor: ACTOR,
-            action: Action::ContentErased,
-            document_id: Some(erasure.document_id),
-            detail: json!({}),
-        };
-        trail::record(&mut transaction, &[entry]).await?;
+        deletion.end(&mut *transaction).await?;
+        if was_there {
+            let entry = Entry {
+                region,
+                tenant,
+                actor: ACTOR,
+                action: Action::ContentErased,
+                document_id: Some(erasure.document_id),
+                detail: json!({}),
+            };
+            trail::record(&mut transaction, &[entry]).await?;
+        }
         transaction.commit().await?;
-        metrics::counter!(metric::ERASED_CONTENTS_TOTAL).increment(1);
+        metrics::counter!(metric::ERASED_CONTENTS_TOTAL).increment(u64::from(was_there));
         Ok(())
+    }
+
+    /// False when it had gone before. At the first look it counts as there: one who died may have deleted it and told nobody.
+    async fn delete_object(&self, erasure: &Erasure, key: &str, deletion: &Deletion<'_>) -> Result<bool, Failed> {
+        let was_there = match erasure.bytes_gone_at {
+            None => true,
+            Some(_) => match self.blobs.size(key).await {
+                Ok(_) => true,
+                Err(docfleet_blobs::Error::NotFound) => false,
+                Err(error) => return Err(Failed::NotAsked(error)),
+            },
+        };
+        if !deletion.is_in_time() {
+            return Err(Failed::Late);
+        }
+        self.blobs.delete(key).await?;
+        Ok(was_there)
+    }
+
+    /// Why a deletion could not begin. Nothing is to be done when a document has the content.
+    async fn is_owned(&self, region: &str, tenant: &str, sha256: &[u8]) -> Result<(), Failed> {
+        let (owned, since): (bool, Option<OffsetDateTime>) = sqlx::query_as(
+            r"SELECT EXISTS (SELECT FROM documents.documents WHERE region = $1 AND tenant = $2 AND sha256 = $3),
+                     (SELECT erasing_since FROM documents.blobs WHERE region = $1 AND tenant = $2 AND sha256 = $3)",
+        )
+        .bind(region)
+        .bind(tenant)
+        .bind(sha256)
+        .fetch_one(&self.pool)
+        .await?;
+        match (owned, since) {
+            (true, _) => Ok(()),
+            (false, Some(since)) => Err(Failed::Busy(since)),
+            (false, None) => Err(Failed::Contended),
+        }
     }
 
     /// Unless somebody was late meanwhile: then it is looked again. Finished after the second look; with it goes what is left of a late failure at any consumer.

@@ -1,6 +1,7 @@
 //! Contents that several documents have, and that somebody deletes meanwhile.
 
 use docfleet_testkit::eventually;
+use time::OffsetDateTime;
 
 use crate::{
     form,
@@ -11,11 +12,16 @@ fn sha256(content: &[u8]) -> Vec<u8> {
     <sha2::Sha256 as sha2::Digest>::digest(content).to_vec()
 }
 
-/// As the eraser does it.
-async fn erasure(service: &Service, step: &'static str, content: &[u8]) -> Option<bool> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT documents.{step}_blob_erasure('eu-test', 'default', $1)::text"));
-    let answer: Option<String> = sqlx::query_scalar(sql).bind(sha256(content)).fetch_one(&service.pool).await.unwrap();
-    answer.and_then(|answer| answer.parse().ok())
+/// As the eraser does it: a token, unless it may not.
+async fn begin(service: &Service, content: &[u8]) -> Option<OffsetDateTime> {
+    let begun = sqlx::query_scalar("SELECT documents.begin_blob_erasure('eu-test', 'default', $1)");
+    begun.bind(sha256(content)).fetch_one(&service.pool).await.unwrap()
+}
+
+/// Whether it was still the holder's to end.
+async fn end(service: &Service, content: &[u8], token: OffsetDateTime) -> bool {
+    let ended = sqlx::query_scalar("SELECT documents.end_blob_erasure('eu-test', 'default', $1, $2)");
+    ended.bind(sha256(content)).bind(token).fetch_one(&service.pool).await.unwrap()
 }
 
 #[tokio::test]
@@ -35,21 +41,26 @@ async fn the_same_bytes_are_stored_once_for_a_tenant_and_never_shared_between_tw
 async fn a_content_that_a_document_has_can_not_be_erased() {
     let service = Service::start().await;
     service.accepted("a.pdf", b"kept").await;
-    assert_eq!(erasure(&service, "begin", b"kept").await, Some(false));
+    assert_eq!(begin(&service, b"kept").await, None);
     sqlx::query("DELETE FROM documents.documents").execute(&service.pool).await.unwrap();
-    assert_eq!(erasure(&service, "begin", b"kept").await, Some(true));
-    assert_eq!(erasure(&service, "begin", b"kept").await, Some(false), "somebody is at it");
-    erasure(&service, "end", b"kept").await;
+    let token = begin(&service, b"kept").await.unwrap();
+    assert_eq!(begin(&service, b"kept").await, None, "somebody is at it");
+    assert!(end(&service, b"kept", token).await);
     assert_eq!(service.count("documents.blobs").await, 0);
 }
 
 #[tokio::test]
-async fn an_eraser_that_died_is_followed_after_a_while() {
+async fn an_eraser_that_died_is_followed_after_a_while_and_can_not_end_what_its_successor_began() {
     let service = Service::start().await;
-    assert_eq!(erasure(&service, "begin", b"orphan").await, Some(true), "bytes without a row are taken too");
+    let stopped = begin(&service, b"orphan").await.expect("bytes without a row are taken too");
     let aged = "UPDATE documents.blobs SET erasing_since = now() - interval '16 minutes'";
     sqlx::query(aged).execute(&service.pool).await.unwrap();
-    assert_eq!(erasure(&service, "begin", b"orphan").await, Some(true));
+    let successor = begin(&service, b"orphan").await.unwrap();
+    assert!(!end(&service, b"orphan", stopped).await);
+    // The successor's DELETE is on its way: an upload must not be accepted now.
+    service.upload(form::file("a.pdf", b"orphan")).await.problem(503, "unavailable");
+    assert!(end(&service, b"orphan", successor).await);
+    service.accepted("a.pdf", b"orphan").await;
 }
 
 #[tokio::test]
@@ -57,7 +68,7 @@ async fn an_upload_of_what_is_being_erased_waits_and_puts_its_bytes_anew() {
     let service = Service::start().await;
     service.accepted("a.pdf", b"coming and going").await;
     sqlx::query("DELETE FROM documents.documents").execute(&service.pool).await.unwrap();
-    assert_eq!(erasure(&service, "begin", b"coming and going").await, Some(true));
+    let token = begin(&service, b"coming and going").await.unwrap();
     let upload = tokio::spawn(send(service.form(form::file("b.pdf", b"coming and going"))));
     // It has put its bytes, or found them there, and asks for the row.
     eventually("the upload waits", 10, async || {
@@ -66,7 +77,7 @@ async fn an_upload_of_what_is_being_erased_waits_and_puts_its_bytes_anew() {
     })
     .await;
     service.remove_blob(&content_key("default", b"coming and going"));
-    erasure(&service, "end", b"coming and going").await;
+    assert!(end(&service, b"coming and going", token).await);
     // On a machine that is too busy it has given up before: then the same once more.
     let answer = upload.await.unwrap();
     if answer.status != 201 {
@@ -79,7 +90,7 @@ async fn an_upload_of_what_is_being_erased_waits_and_puts_its_bytes_anew() {
 #[tokio::test]
 async fn an_upload_of_what_is_erased_for_too_long_is_told_to_come_back_and_leaves_nothing() {
     let service = Service::start().await;
-    assert_eq!(erasure(&service, "begin", b"stuck").await, Some(true));
+    begin(&service, b"stuck").await.unwrap();
     let answer = service.upload(form::file("a.pdf", b"stuck")).await;
     answer.problem(503, "unavailable");
     assert_eq!(service.count("documents.documents").await + service.count("pipeline.outbox_events").await, 0);
@@ -94,10 +105,10 @@ async fn uploads_and_erasures_of_one_content_never_leave_a_document_without_its_
         async move {
             for _ in 0..40 {
                 sqlx::query("DELETE FROM documents.documents").execute(&service.pool).await.unwrap();
-                if erasure(&service, "begin", content).await == Some(true) {
+                if let Some(token) = begin(&service, content).await {
                     service.remove_blob(&content_key("default", content));
                     tokio::task::yield_now().await;
-                    erasure(&service, "end", content).await;
+                    assert!(end(&service, content, token).await);
                 }
             }
         }

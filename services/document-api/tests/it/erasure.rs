@@ -5,11 +5,13 @@ use docfleet_testkit::eventually;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    bucket::Bucket,
     form,
-    service::{Answer, Service, send},
+    service::{Answer, Service, content_key, send},
 };
 
 async fn erase(service: &Service, document: Uuid) -> Answer {
@@ -397,4 +399,129 @@ async fn what_fails_long_after_the_erasure_is_found_and_goes() {
     service.app.forget_what_failed_late().await.unwrap();
     assert_eq!(holding(&service, document).await, [] as [String; 0]);
     assert_eq!(service.app.forget_what_failed_late().await.unwrap(), 0);
+}
+
+/// All erasures are due at once, as one batch.
+const DUE: &str = "UPDATE documents.erasures SET next_try_at = now() - interval '1 second', finished_at = NULL";
+
+async fn looked_at(service: &Service) {
+    eventually("all was looked at", 20, async || {
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM documents.erasures WHERE bytes_gone_at IS NULL")
+            .fetch_one(&service.pool)
+            .await
+            .unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_erasure_that_can_not_be_written_down_does_not_strand_the_others() {
+    let service = Service::start().await;
+    let (bad, good) = (service.accepted("a.pdf", b"bad").await, service.accepted("b.pdf", b"good").await);
+    for document in [bad, good] {
+        erase(&service, document).await;
+    }
+    looked_at(&service).await;
+    put_derived(&service, good);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'no'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON documents.erasures FOR EACH ROW
+         WHEN (OLD.document_id = '{bad}' AND OLD.tries > 0) EXECUTE FUNCTION refuse();
+         UPDATE documents.erasures SET next_try_at = now() - interval '1 second'
+                                       - CASE document_id WHEN '{bad}' THEN interval '1 minute' ELSE '0' END;"
+    )))
+    .execute(&service.pool)
+    .await
+    .unwrap();
+    no_bytes_left(&service).await;
+}
+
+#[tokio::test]
+async fn a_stop_gives_the_rest_of_a_batch_back() {
+    let service = Service::with("[erasure]\ninterval = '1h'").await;
+    let documents = [service.accepted("a.pdf", b"a").await, service.accepted("b.pdf", b"b").await];
+    for document in documents {
+        erase(&service, document).await;
+    }
+    looked_at(&service).await;
+    for document in documents {
+        put_derived(&service, document);
+    }
+    sqlx::query(DUE).execute(&service.pool).await.unwrap();
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    assert_eq!(service.app.erase_bytes(&stopped).await.unwrap(), 2);
+    assert_eq!(service.blobs().len(), 8, "nothing was begun");
+    assert_eq!(service.app.erase_bytes(&CancellationToken::new()).await.unwrap(), 2, "at once");
+    assert!(service.blobs().is_empty());
+}
+
+#[tokio::test]
+async fn a_content_is_on_record_as_erased_once_unless_it_came_again() {
+    let service = Service::with("[erasure]\ninterval = '1h'").await;
+    let document = service.accepted("a.pdf", b"once").await;
+    erase(&service, document).await;
+    looked_at(&service).await;
+    let erased = async || trail(&service, document).await.iter().filter(|line| line.0 == "content-erased").count();
+    let look = async || {
+        sqlx::query(DUE).execute(&service.pool).await.unwrap();
+        assert_eq!(service.app.erase_bytes(&CancellationToken::new()).await.unwrap(), 1);
+    };
+    assert_eq!(erased().await, 1);
+    look().await;
+    assert_eq!(erased().await, 1, "nothing was there");
+    // An upload that died before its transaction has left it.
+    service.put_blob(&content_key("default", b"once"), b"once");
+    look().await;
+    assert_eq!((erased().await, service.blobs().len()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_content_that_somebody_deletes_says_since_when() {
+    let service = Service::with("[erasure]\ninterval = '1h'").await;
+    let document = service.accepted("a.pdf", b"busy").await;
+    erase(&service, document).await;
+    looked_at(&service).await;
+    let begun: bool = sqlx::query_scalar(
+        "SELECT documents.begin_blob_erasure(region, tenant, sha256) IS NOT NULL FROM documents.erasures",
+    )
+    .fetch_one(&service.pool)
+    .await
+    .unwrap();
+    assert!(begun);
+    sqlx::query("UPDATE documents.blobs SET erasing_since = now() - interval '5 minutes'")
+        .execute(&service.pool)
+        .await
+        .unwrap();
+    sqlx::query(DUE).execute(&service.pool).await.unwrap();
+    service.app.erase_bytes(&CancellationToken::new()).await.unwrap();
+    let told: bool = sqlx::query_scalar(
+        "SELECT problem LIKE '%since ' || to_char(b.erasing_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || 'Z%'
+           FROM documents.erasures, documents.blobs b",
+    )
+    .fetch_one(&service.pool)
+    .await
+    .unwrap();
+    assert!(told);
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_to_delete_a_content_does_not_keep_uploads_of_it_waiting() {
+    let bucket = Bucket::open().await;
+    let service = Service::with_blobs(&bucket.section()).await;
+    let document = service.accepted("a.pdf", b"refused").await;
+    bucket.refuse_deletes();
+    erase(&service, document).await;
+    let problem: String = eventually("the refusal stands in the row", 20, async || {
+        sqlx::query_scalar("SELECT problem FROM documents.erasures WHERE problem IS NOT NULL")
+            .fetch_optional(&service.pool)
+            .await
+            .unwrap()
+    })
+    .await;
+    assert!(problem.contains("refuses"), "{problem}");
+    assert_eq!(service.count("documents.blobs").await, 0, "the mark is given back");
+    service.accepted("b.pdf", b"refused").await;
 }

@@ -2,6 +2,7 @@
 //! with `openapi.yaml` (see `contract`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bucket;
 mod content;
 mod contents;
 mod contract;

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::{Error, follow::Mark};
 
-/// A step takes far less; a replica that hangs loses the build after it.
-const LEASE_SECONDS: f64 = 60.0;
+/// Renewed while a step works; a replica that died loses the build after it.
+pub const LEASE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "snake_case")]
@@ -52,7 +52,7 @@ pub struct Step {
 }
 
 /// The build that has not ended, if it is ours or nobody's. Another owner than before gets another epoch.
-pub async fn claim(pool: &PgPool, owner: Uuid) -> Result<Option<Build>, Error> {
+pub async fn claim(pool: &PgPool, owner: Uuid, lease: Duration) -> Result<Option<Build>, Error> {
     let build = sqlx::query_as(
         r"UPDATE pipeline.projection_builds
              SET epoch = epoch + CASE WHEN owner IS DISTINCT FROM $1 THEN 1 ELSE 0 END, owner = $1,
@@ -62,10 +62,24 @@ pub async fn claim(pool: &PgPool, owner: Uuid) -> Result<Option<Build>, Error> {
                     followed_until, pending_until, pending_xmax",
     )
     .bind(owner)
-    .bind(LEASE_SECONDS)
+    .bind(lease.as_secs_f64())
     .fetch_optional(pool)
     .await?;
     Ok(build)
+}
+
+/// Ours for a lease from now.
+pub async fn renew(pool: &PgPool, (id, epoch): (i64, i64), lease: Duration) -> Result<(), Error> {
+    // Of a build that a step has just ended as well: the step is about to say so.
+    let renewed = sqlx::query(
+        "UPDATE pipeline.projection_builds SET lease_until = clock_timestamp() + make_interval(secs => $3) WHERE id = $1 AND epoch = $2",
+    )
+    .bind(id)
+    .bind(epoch)
+    .bind(lease.as_secs_f64())
+    .execute(pool)
+    .await?;
+    held(renewed.rows_affected())
 }
 
 impl Build {

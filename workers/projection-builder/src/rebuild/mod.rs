@@ -33,6 +33,8 @@ use search::Texts;
 
 /// Between looks for something to do.
 const IDLE: Duration = Duration::from_secs(2);
+/// Of a step, whose texts may come slowly and whose indexes may be large. What takes longer does not end.
+const STEP_MAX: Duration = Duration::from_secs(3_600);
 /// Documents in one step: some thousand events, in one statement for each kind.
 const STEP_DOCUMENTS: i64 = 2_000;
 
@@ -46,6 +48,8 @@ pub enum Error {
     Event { row: i64, error: docfleet_outbox::Error },
     #[error("another replica took the build over")]
     LeaseLost,
+    #[error("a step did not end within an hour")]
+    TooSlow,
     /// The switch would hold writers up for too long; it is tried again when the standby is nearer.
     #[error("the standby is {documents} documents behind")]
     Behind { documents: usize },
@@ -60,6 +64,7 @@ pub struct Builder {
     blobs: Blobs,
     owner: Uuid,
     step_documents: i64,
+    lease: Duration,
     /// Read while the step before is written.
     ahead: Mutex<Option<Ahead>>,
 }
@@ -84,13 +89,27 @@ const AHEAD_FOR: Duration = Duration::from_secs(60);
 
 impl Builder {
     pub fn new(pool: PgPool, registry: Registry, blobs: Blobs) -> Self {
-        Self { pool, registry, blobs, owner: Uuid::new_v4(), step_documents: STEP_DOCUMENTS, ahead: Mutex::new(None) }
+        Self {
+            pool,
+            registry,
+            blobs,
+            owner: Uuid::new_v4(),
+            step_documents: STEP_DOCUMENTS,
+            lease: build::LEASE,
+            ahead: Mutex::new(None),
+        }
     }
 
     /// Smaller steps than usual, for tests that end between two.
     #[must_use]
     pub fn with_step(self, documents: i64) -> Self {
         Self { step_documents: documents, ..self }
+    }
+
+    /// A shorter one than usual, for tests that see it renewed.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
     }
 
     /// Until `shutdown`. What fails is written down where operators look, and tried again.
@@ -121,7 +140,31 @@ impl Builder {
     /// # Errors
     /// What is away, or can not be read. The step has left no trace.
     pub async fn step(&self) -> Result<Option<Duration>, Error> {
-        let Some(mut build) = build::claim(&self.pool, self.owner).await? else { return Ok(None) };
+        let Some(build) = build::claim(&self.pool, self.owner, self.lease).await? else { return Ok(None) };
+        let identity = build.identity();
+        tokio::select! {
+            biased;
+            done = self.work(build) => done,
+            lost = self.keep(identity) => Err(lost),
+        }
+    }
+
+    /// Renews the lease beside the work. Not between two pieces of it: a single text or index may take longer than a lease, and a
+    /// renewal may wait for the row that the work has locked.
+    async fn keep(&self, identity: (i64, i64)) -> Error {
+        let begun = Instant::now();
+        while begun.elapsed() < STEP_MAX {
+            tokio::time::sleep(self.lease / 3).await;
+            match build::renew(&self.pool, identity, self.lease).await {
+                Ok(()) => {}
+                Err(Error::LeaseLost) => return Error::LeaseLost,
+                Err(error) => tracing::debug!(detail = %error, "the lease is renewed a moment later"),
+            }
+        }
+        Error::TooSlow
+    }
+
+    async fn work(&self, mut build: Build) -> Result<Option<Duration>, Error> {
         if build.wanted == Some(Wanted::Drop) {
             standby::end(&self.pool, &build).await?;
             return Ok(Some(Duration::ZERO));

@@ -125,6 +125,38 @@ async fn a_crash_in_the_middle_is_taken_over_and_the_dead_can_not_go_on() {
 }
 
 #[tokio::test]
+async fn a_step_that_takes_longer_than_its_lease_keeps_it() {
+    let fleet = Fleet::fresh().await;
+    fleet.write(25).await;
+    fleet.settle_all().await;
+    let first = Arc::new(fleet.builder().with_lease(Duration::from_secs(6)));
+    let (second, build) = (fleet.builder(), fleet.ask(false).await);
+    eventually("a first step", 60, || async {
+        first.step().await.unwrap();
+        (fleet.number("SELECT documents_done FROM pipeline.projection_builds").await == 10).then_some(())
+    })
+    .await;
+    // As long as this lasts, the next step does not end.
+    let mut slow = fleet.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE views.document_view_standby IN ACCESS EXCLUSIVE MODE").execute(&mut *slow).await.unwrap();
+    let step = tokio::spawn({
+        let first = Arc::clone(&first);
+        async move { first.step().await.map(drop) }
+    });
+    const WAITS: &str =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("the step waits", 30, || async { (fleet.number(WAITS).await > 0).then_some(()) }).await;
+    const UNTIL: &str = "SELECT extract(epoch FROM lease_until)::bigint FROM pipeline.projection_builds";
+    let claimed = fleet.number(UNTIL).await;
+    eventually("the lease is renewed", 30, || async { (fleet.number(UNTIL).await > claimed).then_some(()) }).await;
+    assert!(second.step().await.unwrap().is_none(), "it has an owner");
+    slow.rollback().await.unwrap();
+    step.await.unwrap().unwrap();
+    reaches(&fleet, &first, build, "ready").await;
+    assert_eq!(fleet.compared(build).await, (25, 0, true));
+}
+
+#[tokio::test]
 async fn an_edited_row_is_found_by_the_comparison_and_healed_by_the_switch() {
     let fleet = Fleet::fresh().await;
     let ids = fleet.write(12).await;
