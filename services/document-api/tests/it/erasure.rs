@@ -144,6 +144,16 @@ async fn what_is_stored_late_is_looked_for_once_more() {
     put_derived(&service, document);
     assert!(is_erased(&service, document).await);
     no_bytes_left(&service).await;
+    // Until nobody looks: what is put beneath a look could be taken for what it finds.
+    eventually("the look is over", 20, async || {
+        let rests: bool =
+            sqlx::query_scalar("SELECT next_try_at > now() + interval '20 minutes' FROM documents.erasures")
+                .fetch_one(&service.pool)
+                .await
+                .unwrap();
+        rests.then_some(())
+    })
+    .await;
     // One that died in between asks nobody: the second look finds it, when its time has come.
     put_derived(&service, document);
     service
