@@ -13,7 +13,7 @@ use crate::{
     reply::{Answer, Unscannable},
 };
 
-/// After so many failures in a row a document waits for newer signatures or an operator.
+/// After so many failures in a row a document waits for an operator, or for an infection of the same content.
 pub const FAILURES_MAX: i16 = 5;
 
 /// A document that is due, under a lease.
